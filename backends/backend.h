@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The vtable: what a backend is. A backend compiles a graph to a plan and runs plans; nothing else.
+ *
+ * Buffers belong to a device; only buffer_write and buffer_read cross. A plan needs one arena (plan_info says how
+ * large), which the session owns and may share between plans that do not run at once. Constants (values that depend
+ * on parameters alone) are evaluated and packed during plan_compile, into the model's pack cache. */
+#ifndef M2S_BACKENDS_BACKEND_H
+#define M2S_BACKENDS_BACKEND_H
+
+#include "core/host.h"
+#include "graph/graph.h"
+
+#define M2S_BACKEND_ABI 1u
+
+typedef struct m2s_device m2s_device; /* each backend has its own */
+typedef struct m2s_buffer m2s_buffer;
+typedef struct m2s_plan m2s_plan;
+
+typedef struct m2s_device_info {
+    char name[128];           /* "AMD EPYC 9555 64-Core Processor" */
+    char instruction_set[32]; /* of own kernels: "avx512" */
+    char gemm_provider[64];   /* "oneDNN 2.6.3", "none" */
+} m2s_device_info;
+
+/* A parameter's numbers, as the store holds them: row-major, dims of the value's shape. */
+typedef struct m2s_param_view {
+    const void *data;
+    m2snet_dtype dtype; /* F64 F32 F16 BF16 */
+    uint64_t version;   /* grows when the numbers change */
+} m2s_param_view;
+
+/* ---- pack cache: packed constants, shared by all plans of a model on a device ---- */
+
+typedef struct m2s_pack {
+    void *data; /* 64-byte aligned */
+    size_t bytes;
+} m2s_pack;
+
+/* Fills data (bytes long, uninitialised). Runs on the thread that compiles. */
+typedef m2snet_status (*m2s_pack_fill)(void *argument, void *data, m2snet_error *error);
+
+typedef struct m2s_pack_cache m2s_pack_cache;
+struct m2s_pack_cache {
+    /* The pack under key (which covers content, layout and weight versions), made by fill on the first call. Thread
+     * safe; release what was acquired. */
+    m2snet_status (*acquire)(m2s_pack_cache *cache, const char *key, size_t bytes, m2s_pack_fill fill, void *argument,
+                             const m2s_pack **pack, m2snet_error *error);
+    void (*release)(m2s_pack_cache *cache, const m2s_pack *pack);
+};
+
+/* ---- plans ---- */
+
+typedef struct m2s_plan_request {
+    const m2s_graph *graph;
+    const m2s_param_view *params; /* indexed by value; only parameters are set */
+    m2s_pack_cache *packs;
+    m2s_control *control; /* polled for cancel and progress ("prepare"); may be NULL */
+} m2s_plan_request;
+
+typedef struct m2s_plan_info {
+    size_t arena_bytes;
+    size_t packed_bytes;
+    int32_t steps;
+} m2s_plan_info;
+
+typedef struct m2s_step_info {
+    const char *name; /* of the value it makes; lives as long as the plan */
+    const char *kernel;
+    uint64_t multiply_adds;
+    uint64_t nanoseconds; /* of the last timed run */
+} m2s_step_info;
+
+typedef struct m2s_binding {
+    m2s_value value; /* a graph input, scalar or output */
+    m2s_buffer *buffer;
+    size_t offset_bytes;
+} m2s_binding;
+
+typedef struct m2s_run_request {
+    m2s_buffer *arena;           /* at least plan_info.arena_bytes */
+    const m2s_binding *bindings; /* every input and every output, dense, channels last, in the graph's dtype */
+    int32_t binding_count;
+    bool time_steps;
+    m2s_control *control; /* may be NULL */
+} m2s_run_request;
+
+typedef struct m2s_backend {
+    uint32_t abi;                     /* M2S_BACKEND_ABI */
+    const char *name;                 /* "cpu" */
+    bool literal;        /* wants the network as it is defined, without the inference passes */
+    const char *(*description)(void); /* for lists: "oneDNN 2.6.3, own kernels up to AVX-512" */
+
+    int (*device_count)(void); /* 0: cannot be used here */
+    m2snet_status (*open)(const m2s_host *host, int device, m2s_device **opened, m2snet_error *error);
+    void (*close)(m2s_device *device);
+    void (*device_info)(const m2s_device *device, m2s_device_info *info);
+
+    m2snet_status (*buffer_alloc)(m2s_device *device, size_t bytes, m2s_buffer **buffer, m2snet_error *error);
+    void (*buffer_free)(m2s_device *device, m2s_buffer *buffer);
+    m2snet_status (*buffer_write)(m2s_device *device, m2s_buffer *buffer, size_t offset, const void *src, size_t bytes,
+                                  m2snet_error *error);
+    m2snet_status (*buffer_read)(m2s_device *device, const m2s_buffer *buffer, size_t offset, void *dst, size_t bytes,
+                                 m2snet_error *error);
+
+    /* Whether plan_compile could place this node; why (128 bytes, may be NULL) says what is missing. */
+    bool (*supports)(const m2s_device *device, const m2s_graph *graph, const m2s_node *node, char *why);
+    /* Never moves a node to another device in silence: fails and names the node. */
+    m2snet_status (*plan_compile)(m2s_device *device, const m2s_plan_request *request, m2s_plan **plan,
+                                  m2snet_error *error);
+    void (*plan_info)(const m2s_plan *plan, m2s_plan_info *info);
+    bool (*plan_step)(const m2s_plan *plan, int32_t index, m2s_step_info *info); /* false: no such step */
+    /* One run of a plan at a time. Returns when the outputs are there. */
+    m2snet_status (*plan_run)(m2s_device *device, m2s_plan *plan, const m2s_run_request *request, m2snet_error *error);
+    void (*plan_free)(m2s_device *device, m2s_plan *plan);
+} m2s_backend;
+
+/* Built in. */
+const m2s_backend *m2s_backend_ref(void);
+const m2s_backend *m2s_backend_cpu(void);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The backend's own kernels: one table for each instruction set, chosen once for a device.
+ *
+ * All data are float, channels last. Kernels read and write exactly the numbers named, whatever the alignment and
+ * however few channels there are. They do not allocate and keep nothing. */
+#ifndef M2S_BACKENDS_CPU_KERNELS_H
+#define M2S_BACKENDS_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/cpu.h"
+
+/* ---- matrix products ----
+ * c[r][j] = relu(sum_k a[r][k] b[k][j] + bias[j] + residual[r][j] (+ c[r][j])), each sum in the order of k.
+ * b is packed in panels of panel_columns columns: panel after panel, each depth rows of its columns, the last one of
+ * a matrix only as wide as whole vectors need, filled up with zeros. */
+typedef struct m2s_gemm {
+    int64_t rows, columns, depth;
+    const float *a;
+    int64_t a_stride; /* numbers from a row to the next */
+    const float *b;
+    int64_t b_depth; /* rows of the packed panels: depth, or more where this product is a part of a deeper one */
+    float *c;
+    int64_t c_stride;
+    const float *bias;     /* may be NULL */
+    const float *residual; /* may be NULL */
+    int64_t residual_stride;
+    bool accumulate; /* add to what c holds */
+    bool relu;
+} m2s_gemm;
+
+/* ---- Winograd ----
+ * F(m x m, 3 x 3), m = 2 or 4: tiles of m x m results from (m + 2)^2 numbers, stride 1, padding 1. Tiles are counted
+ * row by row of one image. Transformed data: one matrix (tiles x channels) for each of the (m + 2)^2 points. */
+typedef struct m2s_winograd_input {
+    int64_t h, w, channels; /* of the image; channels of this part */
+    const float *src;       /* first channel of this part at pixel (0, 0) */
+    int64_t src_pixel;      /* numbers from a pixel to the next */
+    const float *addend;    /* same geometry, added to src; may be NULL */
+    int64_t addend_pixel;
+    int64_t tile_begin, tile_end;
+    float *dst; /* point p, tile t, channel c at dst[p point_stride + (t - tile_begin) row_stride + c] */
+    int64_t point_stride, row_stride;
+} m2s_winograd_input;
+
+typedef struct m2s_winograd_output {
+    int64_t h, w, channels;
+    const float *src; /* as dst of the input transform */
+    int64_t point_stride, row_stride;
+    int64_t tile_begin, tile_end;
+    const float *bias;     /* may be NULL */
+    const float *residual; /* may be NULL */
+    int64_t residual_pixel;
+    bool relu;
+    float *dst;
+    int64_t dst_pixel;
+} m2s_winograd_output;
+
+/* ---- the rest ---- */
+typedef struct m2s_window {
+    int64_t h, w, channels; /* of the source */
+    int64_t oh, ow;
+    int64_t kernel, stride, pad;
+    bool count_include_pad;
+    const float *src; /* one image */
+    int64_t src_pixel;
+    float *dst;
+    int64_t dst_pixel;
+} m2s_window;
+
+typedef struct m2s_resize_rows {
+    int64_t h, w, channels, oh, ow;
+    const float *src; /* one image, dense */
+    const float *addend; /* of the result's shape; may be NULL */
+    float *dst;
+} m2s_resize_rows;
+
+#define M2S_ADD_MAX 8
+
+#define M2S_SUBTRACT_SCALES 7
+typedef struct m2s_subtract {
+    int64_t coarse_h, coarse_w, h, w, channels;
+    const float *a; /* one image, coarse */
+    const float *b; /* one image, fine */
+    float *dst;
+    int32_t scales;
+    int64_t kernel[M2S_SUBTRACT_SCALES];
+    const float *window[M2S_SUBTRACT_SCALES]; /* weights of a separable window; NULL = ones */
+    const float *slope[M2S_SUBTRACT_SCALES], *offset[M2S_SUBTRACT_SCALES];
+    float *scratch; /* m2s_subtract_scratch() numbers */
+} m2s_subtract;
+
+typedef struct m2s_cpu_kernels {
+    const char *name; /* of the instruction set */
+    int64_t vector;   /* floats in a vector */
+    int64_t panel_columns;
+    int64_t row_block; /* rows that a product works on at once: multiples of it waste nothing */
+
+    void (*gemm)(const m2s_gemm *gemm);
+    void (*winograd_input[2])(const m2s_winograd_input *input); /* m = 2, 4 */
+    void (*winograd_output[2])(const m2s_winograd_output *output);
+
+    void (*add)(float *dst, const float *const *src, int32_t count, int64_t n, bool relu);
+    void (*abs_diff)(float *dst, const float *a, const float *b, int64_t n);
+    void (*affine)(float *dst, const float *src, const float *slope, const float *offset, int64_t pixels,
+                   int64_t channels); /* slope src + offset, by channel */
+    /* dst[p][c] = max(0, slope[c] plane[p] + offset[c]) */
+    void (*plane_affine_relu)(float *dst, const float *plane, const float *slope, const float *offset, int64_t pixels,
+                              int64_t channels);
+    void (*channel_sum)(float *dst, const float *src, int64_t pixels, int64_t channels);
+    void (*max_pool_row)(const m2s_window *window, int64_t oy);
+    void (*avg_pool_row)(const m2s_window *window, int64_t oy);
+    void (*resize_row)(const m2s_resize_rows *resize, int64_t oy);
+    void (*subtract_rows)(const m2s_subtract *subtract, int64_t begin, int64_t end); /* rows of the result */
+} m2s_cpu_kernels;
+
+/* The best table that isa allows. */
+const m2s_cpu_kernels *m2s_cpu_kernels_for(m2s_isa isa);
+
+extern const m2s_cpu_kernels m2s_cpu_kernels_baseline;
+#if defined(__x86_64__)
+extern const m2s_cpu_kernels m2s_cpu_kernels_avx2;
+extern const m2s_cpu_kernels m2s_cpu_kernels_avx512;
+#endif
+
+/* Numbers of scratch that subtract_rows needs for so many rows at once. */
+int64_t m2s_subtract_scratch(const m2s_subtract *subtract, int64_t rows);
+
+/* Packs b (depth x columns, element k, j at b[k row_stride + j column_stride]) as m2s_gemm wants it. */
+void m2s_gemm_pack(const m2s_cpu_kernels *kernels, const float *b, int64_t depth, int64_t columns, int64_t row_stride,
+                   int64_t column_stride, float *packed);
+int64_t m2s_gemm_packed_columns(const m2s_cpu_kernels *kernels, int64_t columns); /* with padding */
+
+/* Weights (o, i, 3, 3) to (m + 2)^2 packed matrices i x o, computed in double. */
+void m2s_winograd_weights(const m2s_cpu_kernels *kernels, int m, const float *weights, int64_t o, int64_t i,
+                          float *packed);
+
+#endif

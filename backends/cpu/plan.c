@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Compiling a graph to steps, and running them. */
+#include "backends/cpu/plan.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backends/cpu/plan_internal.h"
+#include "graph/memory_plan.h"
+
+typedef enum value_place {
+    PLACE_NONE,     /* constant, or unused */
+    PLACE_ARENA,    /* blocks[value] */
+    PLACE_BOUND,    /* the caller's buffer */
+} value_place;
+
+struct m2s_plan {
+    m2s_device *device;
+    m2s_memory *memory;
+    m2s_pack_cache *packs;
+    m2s_step *steps;
+    int32_t step_count;
+    m2s_task *tasks; /* all steps' tasks, in order */
+    int64_t task_count;
+
+    int32_t value_count;
+    value_place *places;
+    size_t *value_bytes;
+    m2s_block *blocks; /* a value each, then a step's scratch each */
+    void **address;    /* of values, during a run */
+    size_t arena_bytes;
+    size_t worker_offset, worker_bytes; /* in the arena; bytes of one worker, rounded */
+    size_t packed_bytes;
+    unsigned char *arena; /* during a run */
+
+    atomic_int failure; /* m2snet_status of the first step that failed in this run */
+    m2snet_error failure_error;
+    atomic_flag failure_taken;
+};
+
+/* ---- what candidates call ---- */
+
+void m2s_step_fail(m2s_step *step, m2snet_status status, const char *what)
+{
+    m2s_plan *plan = step->plan;
+
+    if (!atomic_flag_test_and_set(&plan->failure_taken)) {
+        m2s_fail(&plan->failure_error, status, "%s: %s", step->name, what);
+        atomic_store(&plan->failure, (int)status);
+    }
+}
+
+void *m2s_step_worker_scratch(const m2s_step *step, int worker)
+{
+    const m2s_plan *plan = step->plan;
+
+    return plan->arena + plan->worker_offset + (size_t)worker * plan->worker_bytes;
+}
+
+void m2s_step_add_task(m2s_step *step, void (*run)(void *step, int64_t chunk, int worker), int64_t chunks)
+{
+    step->tasks[step->task_count++] = (m2s_task){ .run = run, .argument = step, .chunks = chunks };
+}
+
+void m2s_step_set_kernel(m2s_step *step, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(step->kernel, sizeof step->kernel, format, arguments);
+    va_end(arguments);
+}
+
+bool m2s_lowering_has_input(const m2s_lowering *lowering, int32_t i)
+{
+    return i < lowering->step->node.in_count && lowering->step->node.in[i] != M2S_NONE;
+}
+
+bool m2s_lowering_is_constant(const m2s_lowering *lowering, int32_t i)
+{
+    return m2s_lowering_has_input(lowering, i) &&
+           lowering->request->graph->values[lowering->step->node.in[i]].constant;
+}
+
+typedef struct fill_request {
+    const m2s_lowering *lowering;
+    m2s_value value;
+    m2s_pack_rule rule;
+    void *argument;
+} fill_request;
+
+static m2snet_status fill_pack(void *argument, void *data, m2snet_error *error)
+{
+    const fill_request *fill = argument;
+    const m2s_plan_request *request = fill->lowering->request;
+    m2s_memory *memory = fill->lowering->device->host->memory;
+    size_t bytes = (size_t)m2s_shape_elements(m2s_shape_of(request->graph, fill->value)) * sizeof(float);
+    float *plain;
+    m2snet_status status;
+
+    if (fill->rule == NULL) {
+        return m2s_ref_constant(memory, request->graph, request->params, fill->value, data, error);
+    }
+    plain = m2s_alloc(memory, bytes);
+    if (plain == NULL) {
+        return m2s_fail_memory(error, "packing weights", bytes);
+    }
+    status = m2s_ref_constant(memory, request->graph, request->params, fill->value, plain, error);
+    if (status == M2SNET_STATUS_OK) {
+        status = fill->rule(fill->argument, plain, data, error);
+    }
+    m2s_free(memory, plain);
+    return status;
+}
+
+static m2snet_status acquire_pack(const m2s_lowering *lowering, m2s_value value, const char *layout, size_t bytes,
+                                  m2s_pack_rule rule, void *argument, const void **packed, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    const m2s_plan_request *request = lowering->request;
+    fill_request fill = { .lowering = lowering, .value = value, .rule = rule, .argument = argument };
+    char key[M2S_PACK_KEY_BYTES];
+    const m2s_pack *pack = NULL;
+    m2snet_status status;
+
+    if (step->pack_count == M2S_STEP_PACKS) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "more than %d packs in a step", M2S_STEP_PACKS);
+    }
+    m2s_ref_constant_key(request->graph, request->params, value, layout, key);
+    status = request->packs->acquire(request->packs, key, bytes, fill_pack, &fill, &pack, error);
+    if (status == M2SNET_STATUS_OK) {
+        step->packs[step->pack_count++] = pack;
+        *packed = pack->data;
+    }
+    return status;
+}
+
+static size_t value_bytes(const m2s_graph *graph, m2s_value value)
+{
+    return (size_t)m2s_shape_elements(m2s_shape_of(graph, value)) * m2s_dtype_bytes(graph->values[value].dtype);
+}
+
+m2snet_status m2s_lowering_pack(const m2s_lowering *lowering, int32_t i, const char *layout, size_t bytes,
+                                m2s_pack_rule rule, void *argument, const void **packed, m2snet_error *error)
+{
+    m2s_value value = lowering->step->node.in[i];
+
+    if (rule == NULL) {
+        bytes = value_bytes(lowering->request->graph, value);
+    }
+    return acquire_pack(lowering, value, layout, bytes, rule, argument, packed, error);
+}
+
+/* ---- generic candidates ---- */
+
+static void run_reference(void *argument, int64_t chunk, int worker)
+{
+    m2s_step *step = argument;
+
+    (void)worker;
+    m2s_ref_get_kernel(step->node.op, M2SNET_DTYPE_F32)->run(&step->args, chunk);
+}
+
+m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    const m2s_ref_kernel *kernel = m2s_ref_get_kernel(step->node.op, M2SNET_DTYPE_F32);
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (kernel == NULL) {
+        return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "no kernel for %s in F32",
+                        m2s_op_get_info(step->node.op)->name);
+    }
+    for (int32_t i = 0; i < step->node.in_count; i++) {
+        if (m2s_lowering_is_constant(lowering, i)) {
+            const void *data = NULL;
+            M2S_TRY(m2s_lowering_pack(lowering, i, "plain", 0, NULL, NULL, &data, error));
+            step->args.in[i] = data;
+        }
+    }
+    step->scratch_bytes = kernel->scratch_bytes != NULL ? kernel->scratch_bytes(&step->args) : 0;
+    m2s_step_set_kernel(step, "ref");
+    m2s_step_add_task(step, run_reference, kernel->chunks != NULL ? kernel->chunks(&step->args) : 1);
+fail:
+    return status;
+}
+
+/* A constant that is a result of the plan: copied out of its pack on each run. */
+static void run_copy_constant(void *argument, int64_t chunk, int worker)
+{
+    m2s_step *step = argument;
+    size_t bytes = (size_t)m2s_shape_elements(step->args.out_shape[0]) * sizeof(float);
+
+    (void)chunk;
+    (void)worker;
+    memcpy(step->args.out[0], step->args.in[0], bytes);
+}
+
+static m2snet_status lower_constant_output(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    m2s_value value = step->node.out[0];
+    const void *data = NULL;
+    m2snet_status status = acquire_pack(lowering, value, "plain", value_bytes(lowering->request->graph, value), NULL,
+                                        NULL, &data, error);
+
+    if (status == M2SNET_STATUS_OK) {
+        step->args.in[0] = data;
+        m2s_step_set_kernel(step, "copy");
+        m2s_step_add_task(step, run_copy_constant, 1);
+    }
+    return status;
+}
+
+/* ---- compiling ---- */
+
+static void clear_step(const m2s_plan *plan, m2s_step *step)
+{
+    for (int32_t i = 0; i < step->pack_count; i++) {
+        plan->packs->release(plan->packs, step->packs[i]);
+    }
+    if (step->free_detail != NULL) {
+        step->free_detail(plan->memory, step->detail);
+    }
+    step->pack_count = step->task_count = 0;
+    step->detail = NULL;
+    step->free_detail = NULL;
+    step->scratch_bytes = step->worker_bytes = 0;
+    for (int32_t i = 0; i < M2S_MAX_IN; i++) {
+        step->args.in[i] = NULL;
+    }
+}
+
+static bool makes_constant(const m2s_graph *graph, const m2s_node *node)
+{
+    return graph->values[node->out[0]].constant;
+}
+
+static m2snet_status lower_step(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    const m2s_candidate *candidates = m2s_cpu_candidates(step->node.op);
+    char label[64];
+    m2snet_status status = M2SNET_STATUS_UNSUPPORTED;
+
+    if (makes_constant(lowering->request->graph, &step->node)) {
+        return lower_constant_output(lowering, error);
+    }
+    for (int32_t i = 0; candidates != NULL && candidates[i] != NULL; i++) {
+        status = candidates[i](lowering, error);
+        if (status == M2SNET_STATUS_OK) {
+            return status;
+        }
+        clear_step(step->plan, step);
+        if (status != M2SNET_STATUS_UNSUPPORTED) {
+            return status;
+        }
+        if (error->message[0] != '\0') { /* refusals that are worth a word */
+            m2s_log_write(lowering->device->host->log, M2SNET_LOG_DEBUG, "cpu: %s: %s", step->name, error->message);
+            error->message[0] = '\0';
+        }
+    }
+    status = m2s_lower_reference(lowering, error);
+    if (status != M2SNET_STATUS_OK) {
+        clear_step(step->plan, step);
+        snprintf(label, sizeof label, "%s", step->name);
+        m2s_error_prefix(error, "%s", label);
+    }
+    return status;
+}
+
+typedef struct compilation {
+    m2s_plan *plan;
+    const m2s_plan_request *request;
+    const int32_t *order; /* dearest node first, so that the workers end together */
+} compilation;
+
+static void lower_chunk(void *argument, int64_t chunk, int worker)
+{
+    const compilation *work = argument;
+    m2s_step *step = &work->plan->steps[work->order[chunk]];
+    m2s_lowering lowering = { .device = work->plan->device, .request = work->request, .step = step };
+
+    (void)worker;
+    step->status = lower_step(&lowering, step->error);
+}
+
+static bool wants_step(const m2s_graph *graph, const m2s_node *node)
+{
+    if (!makes_constant(graph, node)) {
+        return true;
+    }
+    return graph->values[node->out[0]].output;
+}
+
+static m2snet_status check_graph(const m2s_graph *graph, m2snet_error *error)
+{
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        const m2s_value_info *info = &graph->values[v];
+        if (info->dtype != M2SNET_DTYPE_F32 && info->kind != M2S_VALUE_SCALAR) {
+            return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "the cpu backend computes in F32; use backend ref for %s",
+                            m2s_dtype_name(info->dtype));
+        }
+        if (info->replaces != M2S_NONE) {
+            return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "%s: the cpu backend holds no state",
+                            info->name != NULL ? info->name : "a value");
+        }
+        if (info->output && info->kind == M2S_VALUE_PARAM) {
+            return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "%s: a parameter cannot be a result", info->name);
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
+static size_t packed_size(const m2s_plan *plan)
+{
+    size_t bytes = 0;
+
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        for (int32_t i = 0; i < plan->steps[s].pack_count; i++) {
+            const m2s_pack *pack = plan->steps[s].packs[i];
+            bool counted = false;
+            for (int32_t t = 0; t <= s && !counted; t++) {
+                int32_t end = t < s ? plan->steps[t].pack_count : i;
+                for (int32_t k = 0; k < end && !counted; k++) {
+                    counted = plan->steps[t].packs[k] == pack;
+                }
+            }
+            bytes += counted ? 0 : pack->bytes;
+        }
+    }
+    return bytes;
+}
+
+/* Steps are counted apart from nodes: step_of[node], or -1. */
+static m2snet_status place_values(m2s_plan *plan, const m2s_graph *graph, const int32_t *step_of, int32_t *last_use,
+                                  m2snet_error *error)
+{
+    size_t threads = (size_t)m2s_pool_threads(plan->device->host->pool);
+    size_t bytes = 0;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    m2s_graph_last_use(graph, last_use);
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        const m2s_value_info *info = &graph->values[v];
+        plan->value_bytes[v] = value_bytes(graph, v);
+        if (info->kind == M2S_VALUE_INPUT || info->kind == M2S_VALUE_SCALAR || info->output) {
+            plan->places[v] = PLACE_BOUND;
+        } else if (info->kind == M2S_VALUE_NODE && !info->constant) {
+            int32_t first = step_of[info->node];
+            int32_t last = last_use[v] >= 0 ? step_of[last_use[v]] : first;
+            plan->places[v] = PLACE_ARENA;
+            plan->blocks[v] = (m2s_block){ .bytes = plan->value_bytes[v], .first = first, .last = last };
+        }
+    }
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        m2s_step *step = &plan->steps[s];
+        step->scratch_block = graph->value_count + s;
+        plan->blocks[step->scratch_block] = (m2s_block){ .bytes = step->scratch_bytes, .first = s, .last = s };
+        plan->worker_bytes = step->worker_bytes > plan->worker_bytes ? step->worker_bytes : plan->worker_bytes;
+    }
+    M2S_TRY(m2s_memory_plan(plan->memory, plan->blocks, graph->value_count + plan->step_count, &plan->arena_bytes,
+                            error));
+    /* An odd number of lines, so that the workers' scratch does not share cache sets. */
+    plan->worker_bytes = (plan->worker_bytes + M2S_ALIGNMENT - 1) / M2S_ALIGNMENT * M2S_ALIGNMENT;
+    plan->worker_bytes += plan->worker_bytes / M2S_ALIGNMENT % 2 == 0 && plan->worker_bytes > 0 ? M2S_ALIGNMENT : 0;
+    plan->worker_offset = (plan->arena_bytes + M2S_ALIGNMENT - 1) / M2S_ALIGNMENT * M2S_ALIGNMENT;
+    if (!m2s_mul(plan->worker_bytes, threads, &bytes) || !m2s_add(bytes, plan->worker_offset, &plan->arena_bytes)) {
+        status = m2s_fail_memory(error, "the arena", plan->worker_bytes);
+    }
+fail:
+    return status;
+}
+
+static m2snet_status collect_tasks(m2s_plan *plan, m2snet_error *error)
+{
+    int64_t count = 0;
+
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        count += plan->steps[s].task_count;
+    }
+    plan->tasks = m2s_alloc_array(plan->memory, (size_t)count + 1, sizeof *plan->tasks);
+    if (plan->tasks == NULL) {
+        return m2s_fail_memory(error, "a plan", (size_t)count * sizeof *plan->tasks);
+    }
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        for (int32_t i = 0; i < plan->steps[s].task_count; i++) {
+            plan->tasks[plan->task_count++] = plan->steps[s].tasks[i];
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
+/* Rough cost of lowering: the constants' bytes dominate. */
+static int64_t lowering_cost(const m2s_graph *graph, const m2s_node *node)
+{
+    int64_t cost = 1;
+
+    for (int32_t i = 0; i < node->in_count; i++) {
+        if (node->in[i] != M2S_NONE && graph->values[node->in[i]].constant) {
+            cost += m2s_shape_elements(m2s_shape_of(graph, node->in[i]));
+        }
+    }
+    return cost;
+}
+
+static void order_by_cost(const m2s_plan *plan, const m2s_graph *graph, int32_t *order)
+{
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        int64_t cost = lowering_cost(graph, &plan->steps[s].node);
+        int32_t at = s;
+        while (at > 0 && lowering_cost(graph, &plan->steps[order[at - 1]].node) < cost) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = s;
+    }
+}
+
+static void name_step(m2s_step *step, const m2s_graph *graph, int32_t node)
+{
+    char buffer[64];
+    const char *label = m2s_node_label(graph, node, buffer);
+    size_t length = strlen(label);
+
+    /* A long module path keeps its end, which tells more. */
+    snprintf(step->name, sizeof step->name, "%s", length < sizeof step->name ? label : label + length + 1 - sizeof step->name);
+}
+
+m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *request, m2s_plan **compiled,
+                                   m2snet_error *error)
+{
+    const m2s_graph *graph = request->graph;
+    m2s_memory *memory = device->host->memory;
+    size_t nodes = (size_t)graph->node_count, values = (size_t)graph->value_count;
+    int32_t *step_of = NULL, *last_use = NULL, *order = NULL;
+    m2snet_error *errors = NULL;
+    m2s_plan *plan = NULL;
+    m2snet_status status;
+
+    *compiled = NULL;
+    M2S_TRY(check_graph(graph, error));
+    status = M2SNET_STATUS_OUT_OF_MEMORY;
+    plan = m2s_calloc(memory, 1, sizeof *plan);
+    if (plan == NULL) {
+        goto no_memory;
+    }
+    *plan = (m2s_plan){ .device = device, .memory = memory, .packs = request->packs };
+    atomic_flag_clear(&plan->failure_taken);
+    plan->value_count = graph->value_count;
+    plan->steps = m2s_calloc(memory, nodes + 1, sizeof *plan->steps);
+    plan->places = m2s_calloc(memory, values + 1, sizeof *plan->places);
+    plan->value_bytes = m2s_calloc(memory, values + 1, sizeof *plan->value_bytes);
+    plan->address = m2s_calloc(memory, values + 1, sizeof *plan->address);
+    plan->blocks = m2s_calloc(memory, values + nodes + 1, sizeof *plan->blocks);
+    step_of = m2s_alloc_array(memory, nodes + 1, sizeof *step_of);
+    last_use = m2s_alloc_array(memory, values + 1, sizeof *last_use);
+    order = m2s_alloc_array(memory, nodes + 1, sizeof *order);
+    if (plan->steps == NULL || plan->places == NULL || plan->value_bytes == NULL || plan->address == NULL ||
+        plan->blocks == NULL || step_of == NULL || last_use == NULL || order == NULL) {
+        goto no_memory;
+    }
+    for (int32_t n = 0; n < graph->node_count; n++) {
+        step_of[n] = -1;
+        if (wants_step(graph, &graph->nodes[n])) {
+            m2s_step *step = &plan->steps[plan->step_count];
+            step_of[n] = plan->step_count++;
+            step->plan = plan;
+            step->node = graph->nodes[n];
+            step->multiply_adds = makes_constant(graph, &step->node) ? 0 : m2s_node_multiply_adds(graph, &step->node);
+            m2s_ref_args_init(&step->args, graph, &step->node);
+            name_step(step, graph, n);
+        }
+    }
+    step_of[graph->node_count] = plan->step_count; /* where results are last used */
+    errors = m2s_calloc(memory, (size_t)plan->step_count + 1, sizeof *errors);
+    if (errors == NULL) {
+        goto no_memory;
+    }
+    order_by_cost(plan, graph, order);
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        plan->steps[s].error = &errors[s];
+        plan->steps[s].status = M2SNET_STATUS_OK;
+    }
+    compilation work = { .plan = plan, .request = request, .order = order };
+    m2s_task task = { .run = lower_chunk, .argument = &work, .chunks = plan->step_count };
+    M2S_TRY(m2s_pool_run(device->host->pool, &task, 1, request->control, "prepare", error));
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        if (plan->steps[s].status != M2SNET_STATUS_OK) {
+            status = m2s_fail(error, plan->steps[s].status, "%s", errors[s].message);
+            goto fail;
+        }
+        plan->steps[s].error = NULL;
+    }
+    M2S_TRY(place_values(plan, graph, step_of, last_use, error));
+    M2S_TRY(collect_tasks(plan, error));
+    plan->packed_bytes = packed_size(plan);
+    *compiled = plan;
+    plan = NULL;
+    goto fail;
+no_memory:
+    status = m2s_fail_memory(error, "a plan", (values + nodes) * sizeof(m2s_step));
+fail:
+    m2s_free(memory, step_of);
+    m2s_free(memory, last_use);
+    m2s_free(memory, order);
+    m2s_free(memory, errors);
+    m2s_cpu_plan_free(device, plan);
+    return status;
+}
+
+/* Details may hold objects of foreign libraries, which only pool threads touch. */
+static void clear_chunk(void *argument, int64_t chunk, int worker)
+{
+    m2s_plan *plan = argument;
+
+    (void)worker;
+    (void)chunk;
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        clear_step(plan, &plan->steps[s]);
+    }
+}
+
+void m2s_cpu_plan_free(m2s_device *device, m2s_plan *plan)
+{
+    if (plan == NULL) {
+        return;
+    }
+    m2s_memory *memory = plan->memory;
+    if (plan->steps != NULL) {
+        m2s_task task = { .run = clear_chunk, .argument = plan, .chunks = 1 };
+        m2s_pool_run(device->host->pool, &task, 1, NULL, "free", NULL);
+    }
+    m2s_free(memory, plan->steps);
+    m2s_free(memory, plan->tasks);
+    m2s_free(memory, plan->places);
+    m2s_free(memory, plan->value_bytes);
+    m2s_free(memory, plan->blocks);
+    m2s_free(memory, plan->address);
+    m2s_free(memory, plan);
+}
+
+void m2s_cpu_plan_info(const m2s_plan *plan, m2s_plan_info *info)
+{
+    *info = (m2s_plan_info){ .arena_bytes = plan->arena_bytes,
+                             .packed_bytes = plan->packed_bytes,
+                             .steps = plan->step_count };
+}
+
+bool m2s_cpu_plan_step(const m2s_plan *plan, int32_t index, m2s_step_info *info)
+{
+    if (index < 0 || index >= plan->step_count) {
+        return false;
+    }
+    const m2s_step *step = &plan->steps[index];
+    *info = (m2s_step_info){ .name = step->name, .kernel = step->kernel, .multiply_adds = step->multiply_adds };
+    for (int32_t i = 0; i < step->task_count; i++) {
+        info->nanoseconds += step->nanoseconds[i];
+    }
+    return true;
+}
+
+/* ---- running ---- */
+
+static m2snet_status bind_values(m2s_plan *plan, const m2s_run_request *request, m2snet_error *error)
+{
+    for (int32_t v = 0; v < plan->value_count; v++) {
+        plan->address[v] = plan->places[v] == PLACE_ARENA ? plan->arena + plan->blocks[v].offset : NULL;
+    }
+    for (int32_t i = 0; i < request->binding_count; i++) {
+        const m2s_binding *binding = &request->bindings[i];
+        size_t end = 0;
+        if (binding->value < 0 || binding->value >= plan->value_count || plan->places[binding->value] != PLACE_BOUND) {
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "binding %d: value %d is no input and no result", i,
+                            binding->value);
+        }
+        if (binding->buffer == NULL || !m2s_add(binding->offset_bytes, plan->value_bytes[binding->value], &end) ||
+            end > binding->buffer->bytes) {
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "binding %d: the buffer is too small: %zu bytes needed at %zu", i,
+                            plan->value_bytes[binding->value], binding->offset_bytes);
+        }
+        plan->address[binding->value] = (unsigned char *)binding->buffer->data + binding->offset_bytes;
+    }
+    for (int32_t v = 0; v < plan->value_count; v++) {
+        if (plan->places[v] == PLACE_BOUND && plan->address[v] == NULL) {
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "value %d is an input or a result and has no buffer", v);
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
+static void set_addresses(m2s_plan *plan)
+{
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        m2s_step *step = &plan->steps[s];
+        for (int32_t i = 0; i < step->node.in_count; i++) {
+            m2s_value value = step->node.in[i];
+            if (value != M2S_NONE && plan->places[value] != PLACE_NONE) {
+                step->args.in[i] = plan->address[value];
+            }
+        }
+        for (int32_t i = 0; i < step->node.out_count; i++) {
+            step->args.out[i] = plan->address[step->node.out[i]];
+        }
+        step->args.scratch = step->scratch_bytes > 0 ? plan->arena + plan->blocks[step->scratch_block].offset : NULL;
+    }
+}
+
+static void set_timing(m2s_plan *plan, bool on)
+{
+    int64_t task = 0;
+
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        m2s_step *step = &plan->steps[s];
+        for (int32_t i = 0; i < step->task_count; i++) {
+            step->nanoseconds[i] = 0;
+            plan->tasks[task++].nanoseconds = on ? &step->nanoseconds[i] : NULL;
+        }
+    }
+}
+
+m2snet_status m2s_cpu_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_request *request, m2snet_error *error)
+{
+    m2snet_status status;
+
+    if (plan->arena_bytes > 0 && (request->arena == NULL || request->arena->bytes < plan->arena_bytes)) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "the arena is smaller than the %zu bytes of the plan",
+                        plan->arena_bytes);
+    }
+    plan->arena = plan->arena_bytes > 0 ? request->arena->data : NULL;
+    M2S_TRY(bind_values(plan, request, error));
+    set_addresses(plan);
+    set_timing(plan, request->time_steps);
+    atomic_store(&plan->failure, M2SNET_STATUS_OK);
+    atomic_flag_clear(&plan->failure_taken);
+    M2S_TRY(m2s_pool_run(device->host->pool, plan->tasks, plan->task_count, request->control, "network", error));
+    if (atomic_load(&plan->failure) != M2SNET_STATUS_OK) {
+        status = m2s_fail(error, (m2snet_status)atomic_load(&plan->failure), "%s", plan->failure_error.message);
+    }
+fail:
+    return status;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Inside the cpu backend: devices, plans, steps, and what a candidate that lowers a node may ask for.
+ *
+ * A plan is a list of steps, one for each node that is not constant; a step is up to M2S_STEP_TASKS tasks of the pool.
+ * All steps of a run are handed to the pool at once. How a task is cut into chunks follows from shapes alone, never
+ * from the number of threads, and every number of a result is made by one chunk: results are bit-equal for any pool. */
+#ifndef M2S_BACKENDS_CPU_PLAN_H
+#define M2S_BACKENDS_CPU_PLAN_H
+
+#include <stdatomic.h>
+
+#include "backends/backend.h"
+#include "backends/cpu/kernels.h"
+#include "backends/ref/ref.h"
+
+typedef struct m2s_onednn m2s_onednn;
+
+struct m2s_device {
+    const m2s_host *host;
+    const m2s_cpu_kernels *kernels; /* own, for host->isa */
+    m2s_onednn *onednn;             /* NULL where it is not built in or refuses to start */
+};
+
+struct m2s_buffer {
+    void *data;
+    size_t bytes;
+};
+
+#define M2S_STEP_TASKS 8
+#define M2S_STEP_PACKS 16
+
+typedef struct m2s_step m2s_step;
+struct m2s_step {
+    m2s_plan *plan;
+    m2s_node node;
+    m2s_ref_args args; /* shapes and attributes; in, out and scratch are set at the start of each run */
+    char name[64];
+    char kernel[64];
+    uint64_t multiply_adds;
+
+    m2s_task tasks[M2S_STEP_TASKS]; /* argument is the step */
+    uint64_t nanoseconds[M2S_STEP_TASKS];
+    int32_t task_count;
+
+    size_t scratch_bytes; /* shared by the step's tasks, alive during the step */
+    size_t worker_bytes;  /* each worker's own, contents last for one chunk */
+    int32_t scratch_block;
+
+    const m2s_pack *packs[M2S_STEP_PACKS];
+    int32_t pack_count;
+
+    void *detail; /* the candidate's own */
+    void (*free_detail)(m2s_memory *memory, void *detail);
+
+    m2snet_status status; /* of lowering */
+    m2snet_error *error;
+};
+
+/* How a candidate reports that a run went wrong inside a foreign library; the first report counts. Any thread. */
+void m2s_step_fail(m2s_step *step, m2snet_status status, const char *what);
+/* A worker's own scratch, worker_bytes of it. */
+void *m2s_step_worker_scratch(const m2s_step *step, int worker);
+
+/* ---- lowering ---- */
+
+typedef struct m2s_lowering {
+    m2s_device *device;
+    const m2s_plan_request *request;
+    m2s_step *step;
+} m2s_lowering;
+
+/* Makes the step's tasks, on a pool thread. UNSUPPORTED = not a case for this candidate: the step is cleared and the
+ * next one tried. Any other failure ends the compilation. */
+typedef m2snet_status (*m2s_candidate)(const m2s_lowering *lowering, m2snet_error *error);
+
+/* The candidates of an op, fastest first, ended by NULL; the reference kernel comes after the last. */
+const m2s_candidate *m2s_cpu_candidates(m2s_op op);
+
+/* Task of the step: run(step, chunk, worker). */
+void m2s_step_add_task(m2s_step *step, void (*run)(void *step, int64_t chunk, int worker), int64_t chunks);
+__attribute__((format(printf, 2, 3))) void m2s_step_set_kernel(m2s_step *step, const char *format, ...);
+/* Whether input i is there and constant. */
+bool m2s_lowering_is_constant(const m2s_lowering *lowering, int32_t i);
+bool m2s_lowering_has_input(const m2s_lowering *lowering, int32_t i);
+
+/* Writes a packed constant of bytes from its plain numbers (dense, in the order of its shape). */
+typedef m2snet_status (*m2s_pack_rule)(void *argument, const float *plain, void *packed, m2snet_error *error);
+/* The pack of constant input i under a layout's name (at most 48 bytes), held until the plan dies. rule NULL: the plain
+ * numbers, dense. */
+m2snet_status m2s_lowering_pack(const m2s_lowering *lowering, int32_t i, const char *layout, size_t bytes,
+                                m2s_pack_rule rule, void *argument, const void **packed, m2snet_error *error);
+
+/* Candidates, by file. */
+m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_pool(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_filter(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_subtract(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_conv_onednn(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error);
+
+#endif

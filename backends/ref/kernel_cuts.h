@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * How the reference kernels cut their work: by rows or pixels of the result, from the shapes alone, so that no number
+ * depends on how many threads there are. Also the few scalar definitions that both precisions share. */
+#ifndef M2S_BACKENDS_REF_KERNEL_CUTS_H
+#define M2S_BACKENDS_REF_KERNEL_CUTS_H
+
+#include <math.h>
+
+#include "backends/ref/ref.h"
+
+/* About this many numbers of the result make one chunk of an elementwise kernel. */
+#define CHUNK_ELEMENTS 16384
+
+typedef struct row_range {
+    int64_t begin, end; /* rows of the result, counted through all images */
+} row_range;
+
+static inline int64_t rows_per_chunk(m2s_shape shape)
+{
+    int64_t row = shape.w * shape.c;
+
+    return row >= CHUNK_ELEMENTS ? 1 : CHUNK_ELEMENTS / row;
+}
+
+static inline int64_t row_chunks(const m2s_ref_args *args)
+{
+    m2s_shape shape = args->out_shape[0];
+    int64_t each = rows_per_chunk(shape);
+
+    return (shape.n * shape.h + each - 1) / each;
+}
+
+static inline row_range chunk_rows(const m2s_ref_args *args, int64_t chunk)
+{
+    m2s_shape shape = args->out_shape[0];
+    int64_t each = rows_per_chunk(shape);
+    int64_t rows = shape.n * shape.h;
+    int64_t end = (chunk + 1) * each;
+
+    return (row_range){ chunk * each, end < rows ? end : rows };
+}
+
+static inline int64_t image_chunks(const m2s_ref_args *args)
+{
+    return args->out_shape[0].n;
+}
+
+/* A NaN stays a NaN, as in PyTorch. */
+static inline double positive_part(double value)
+{
+    return value < 0.0 ? 0.0 : value;
+}
+
+/* One axis of the bilinear resize: value = low_weight * src[low] + high_weight * src[high]. */
+typedef struct resize_tap {
+    int64_t low, high;
+    double low_weight, high_weight;
+} resize_tap;
+
+/* Half-pixel centres, clamped at the first sample. PyTorch computes these coordinates in the tensor's precision; here
+ * they are double in both plans, which is the same number wherever in / out is a power of two (1, 2 and 4 in the
+ * networks at multiples of 32) and the closer one elsewhere. */
+static inline resize_tap resize_tap_at(int64_t in, int64_t out, int64_t at)
+{
+    double src = (double)in / (double)out * ((double)at + 0.5) - 0.5;
+    resize_tap tap;
+
+    src = src < 0.0 ? 0.0 : src;
+    tap.low = (int64_t)src;
+    tap.low = tap.low < in - 1 ? tap.low : in - 1;
+    tap.high = tap.low < in - 1 ? tap.low + 1 : tap.low;
+    tap.high_weight = src - (double)tap.low;
+    tap.low_weight = 1.0 - tap.high_weight;
+    return tap;
+}
+
+#define MAX_WINDOW 31 /* the filters' shape rule allows no more */
+
+/* The filters' window is weight[i] weight[j], i and j in 0..kernel-1: ones, or a Gaussian that sums to 1. */
+static inline void window_weights(const m2s_attrs *attrs, int64_t kernel, double weight[MAX_WINDOW])
+{
+    double centre = ((double)kernel - 1.0) / 2.0;
+    double sigma = 0.3 * (centre - 1.0) + 0.8;
+    double sum = 0.0;
+
+    for (int64_t i = 0; i < kernel; i++) {
+        double x = (double)i - centre;
+        weight[i] = attrs->gaussian != 0 ? exp(-x * x / (2.0 * sigma * sigma)) : 1.0;
+        sum += weight[i];
+    }
+    for (int64_t i = 0; i < kernel && attrs->gaussian != 0; i++) {
+        weight[i] /= sum;
+    }
+}
+
+#endif

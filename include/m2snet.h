@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * m2snet.h: the whole public interface of libm2snet, and its manual.
+ *
+ * libm2snet runs M2SNet and MSNet, networks for medical image segmentation
+ * (Zhao et al., "M2SNet: Multi-scale in Multi-scale Subtraction Network for
+ * Medical Image Segmentation"). It is not a medical device: see README.md.
+ *
+ * A first program:
+ *
+ *     m2snet_error error;
+ *     m2snet_context *context = NULL;
+ *     m2snet_model *model = NULL;
+ *     m2snet_session *session = NULL;
+ *     m2snet_result *result = NULL;
+ *     m2snet_image image = { 0 };
+ *
+ *     if (m2snet_context_create(NULL, &context, &error) ||
+ *         m2snet_model_load_file(context, "polyp.safetensors", NULL, &model, &error) ||
+ *         m2snet_session_create(model, NULL, &session, &error) ||
+ *         m2snet_image_read_file(context, "frame.png", NULL, &image, &error) ||
+ *         m2snet_predict(session, &image, NULL, &result, &error))
+ *         fprintf(stderr, "%s\n", error.message);
+ *     else
+ *         use(m2snet_result_mask(result), image.width, image.height);
+ *     m2snet_result_destroy(result);
+ *     m2snet_image_release(&image);
+ *     m2snet_session_destroy(session);
+ *     m2snet_model_destroy(model);
+ *     m2snet_context_destroy(context);
+ *
+ * Rules that hold everywhere
+ *
+ * Errors. A function that can fail returns m2snet_status and takes a nullable,
+ *   caller-owned m2snet_error last. The message names the thing, what was
+ *   expected and what came. After a failure every handle is as usable as
+ *   before, output handles are NULL, and nothing has leaked.
+ * Ownership. *_create, *_load and m2snet_predict give a handle that the matching
+ *   *_destroy ends; destroying NULL is fine. Children keep their parents alive,
+ *   so handles may be destroyed in any order. Strings and pointers that accessors
+ *   return belong to the handle and live as long as it does.
+ * Options. Structs begin with struct_size; fill them with their *_init function,
+ *   then change fields. A NULL options pointer means the defaults. Structs only
+ *   ever grow at the end.
+ * Threads. A context and a model may be used from any number of threads at once.
+ *   A session, a result and a tensor belong to one thread at a time; a session
+ *   that is entered twice returns M2SNET_STATUS_BUSY. Many sessions may share a
+ *   model. m2snet_cancel_request may be called from anywhere, signal handlers
+ *   included. Callbacks run on the thread that called the library, except the log
+ *   and allocator callbacks, which may run on any of its threads.
+ * Determinism. With the same build, processor type and model, results are equal
+ *   bit for bit for any number of threads, any repetition, any place in a batch.
+ * fork. After fork() a child may only exec, _exit, or use contexts it creates
+ *   itself; handles made before the fork must not be used in the child.
+ * The host. The library does not print, exit, abort, or touch signals, locale,
+ *   FPU flags, or any other library's global thread settings. It reads two environment
+ *   variables, M2SNET_DEBUG and M2SNET_BACKEND_PATH, at context creation. It may
+ *   be unloaded (dlclose) once every context has been destroyed.
+ */
+#ifndef M2SNET_H
+#define M2SNET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(M2SNET_STATIC) || !defined(__GNUC__)
+#define M2SNET_API
+#else
+#define M2SNET_API __attribute__((visibility("default")))
+#endif
+
+/* ---- Version ------------------------------------------------------------ */
+
+#define M2SNET_VERSION_MAJOR  0
+#define M2SNET_VERSION_MINOR  1
+#define M2SNET_VERSION_PATCH  0
+#define M2SNET_VERSION_STRING "0.1.0"
+/* Grows whenever a program built against an older header could no longer run. */
+#define M2SNET_ABI 0
+/* Version of the model file's metadata that this library writes. */
+#define M2SNET_FORMAT_VERSION 1
+
+/* The library loaded at run time, as 10000 major + 100 minor + patch. */
+M2SNET_API int32_t m2snet_version(void);
+M2SNET_API const char *m2snet_version_string(void);
+M2SNET_API int32_t m2snet_abi(void);
+
+/* ---- Errors ------------------------------------------------------------- */
+
+typedef enum m2snet_status {
+    M2SNET_STATUS_OK = 0,
+    M2SNET_STATUS_INVALID_ARGUMENT = 1, /* a parameter or option makes no sense */
+    M2SNET_STATUS_OUT_OF_MEMORY = 2,    /* an allocation failed */
+    M2SNET_STATUS_IO = 3,               /* a file cannot be opened, read or written */
+    M2SNET_STATUS_FORMAT = 4,           /* a file or buffer is damaged, or not what it should be */
+    M2SNET_STATUS_UNSUPPORTED = 5,      /* well formed, but this build or backend cannot do it */
+    M2SNET_STATUS_MISMATCH = 6,         /* weights do not fit the network; shapes do not fit each other */
+    M2SNET_STATUS_LIMIT = 7,            /* a cap (memory, image size, file size) would be exceeded */
+    M2SNET_STATUS_CANCELLED = 8,        /* a progress callback or a cancel token asked to stop */
+    M2SNET_STATUS_BACKEND = 9,          /* a device or the library that drives it failed */
+    M2SNET_STATUS_BUSY = 10,            /* the handle is in use on another thread */
+    M2SNET_STATUS_INTERNAL = 11         /* a bug in libm2snet: please report the message */
+} m2snet_status;
+
+/* Caller-owned; written only on failure (and cut at the end of a UTF-8 character). */
+typedef struct m2snet_error {
+    m2snet_status status;
+    char message[1020];
+} m2snet_error;
+
+/* A short constant such as "out of memory"; never NULL. */
+M2SNET_API const char *m2snet_status_string(m2snet_status status);
+
+/* ---- Progress and cancel ------------------------------------------------ */
+
+/* A token that stops work from another thread or a signal handler. */
+typedef struct m2snet_cancel m2snet_cancel;
+M2SNET_API m2snet_status m2snet_cancel_create(m2snet_cancel **cancel, m2snet_error *error);
+M2SNET_API void m2snet_cancel_request(m2snet_cancel *cancel);
+M2SNET_API void m2snet_cancel_reset(m2snet_cancel *cancel);
+M2SNET_API void m2snet_cancel_destroy(m2snet_cancel *cancel);
+
+typedef struct m2snet_progress {
+    const char *phase; /* "read", "decode", "prepare", "network", "post" */
+    uint64_t done;     /* in units of the phase */
+    uint64_t total;    /* 0 when unknown */
+} m2snet_progress;
+
+/* Non-zero cancels: the call returns M2SNET_STATUS_CANCELLED. Runs on the calling
+ * thread, at most every few milliseconds. It must not call back into the same handle. */
+typedef int (*m2snet_progress_fn)(void *user, const m2snet_progress *progress);
+
+/* How a long call is watched and stopped; both members may be NULL. */
+typedef struct m2snet_control {
+    m2snet_progress_fn progress;
+    void *progress_user;
+    m2snet_cancel *cancel;
+} m2snet_control;
+
+/* ---- Context ------------------------------------------------------------ */
+
+typedef struct m2snet_context m2snet_context;
+
+typedef enum m2snet_log_level {
+    M2SNET_LOG_ERROR = 0,
+    M2SNET_LOG_WARNING = 1,
+    M2SNET_LOG_INFO = 2,
+    M2SNET_LOG_DEBUG = 3 /* dumps of graphs and plans */
+} m2snet_log_level;
+typedef void (*m2snet_log_fn)(void *user, m2snet_log_level level, const char *message);
+
+/* A caller's allocator. alloc returns `bytes` bytes aligned to `alignment` (a power of two,
+ * at most 4096) or NULL; free takes what alloc returned. Both must be thread safe.
+ * Foreign libraries (libpng, libjpeg, libzip, jansson, oneDNN) keep using malloc; docs/design.md lists where. */
+typedef struct m2snet_allocator {
+    void *(*alloc)(void *user, size_t bytes, size_t alignment);
+    void (*free)(void *user, void *pointer, size_t bytes);
+    void *user;
+} m2snet_allocator;
+
+typedef struct m2snet_context_options {
+    size_t struct_size;
+    const char *backend;               /* "auto" (the fastest that works), "cpu", "ref"; NULL = "auto" */
+    int32_t device;                    /* of a backend with several; 0 is the first */
+    int32_t threads;                   /* 1..1024 worker threads; 0 = the processors this process may use */
+    const m2snet_allocator *allocator; /* NULL = malloc; copied */
+    m2snet_log_fn log;                 /* NULL = silent */
+    void *log_user;
+    m2snet_log_level log_level;  /* most detailed level delivered */
+    uint64_t memory_limit_bytes; /* hard cap on what all children of this context hold; 0 = none */
+    const char *instruction_set; /* upper bound, for tests: "baseline", "avx2", "avx512"; NULL = the best */
+} m2snet_context_options;
+
+M2SNET_API void m2snet_context_options_init(m2snet_context_options *options);
+M2SNET_API m2snet_status m2snet_context_create(const m2snet_context_options *options, m2snet_context **context,
+                                               m2snet_error *error);
+M2SNET_API void m2snet_context_destroy(m2snet_context *context);
+
+/* What this context runs on. */
+typedef struct m2snet_context_info {
+    size_t struct_size;
+    const char *backend;         /* "cpu" */
+    const char *device;          /* "AMD EPYC 9555 64-Core Processor" */
+    const char *instruction_set; /* of the library's own kernels: "avx512" */
+    const char *gemm_provider;   /* "oneDNN 2.6.3", "OpenBLAS 0.3.21", "none" */
+    int32_t threads;
+    uint64_t memory_used_bytes; /* now, by this context and its children */
+    uint64_t memory_peak_bytes; /* since creation */
+} m2snet_context_info;
+/* info->struct_size must be set; fields beyond it are not written. */
+M2SNET_API m2snet_status m2snet_context_get_info(const m2snet_context *context, m2snet_context_info *info,
+                                                 m2snet_error *error);
+
+/* Backends compiled in or found beside the library, for lists and help texts: 0 <= index < count. */
+typedef struct m2snet_backend_info {
+    size_t struct_size;
+    const char *name;        /* "cpu" */
+    const char *description; /* "oneDNN 2.6.3, own kernels up to AVX-512" */
+    int32_t devices;         /* 0 = cannot be used here */
+} m2snet_backend_info;
+M2SNET_API int32_t m2snet_backend_count(void);
+M2SNET_API m2snet_status m2snet_backend_get_info(int32_t index, m2snet_backend_info *info, m2snet_error *error);
+
+/* ---- Models -------------------------------------------------------------- */
+
+/* A network with its weights: immutable, shared by any number of sessions and threads. */
+typedef struct m2snet_model m2snet_model;
+
+typedef struct m2snet_model_options {
+    size_t struct_size;
+    const char *config_json; /* overrides keys of the file's configuration (docs/file-format.md); NULL = none */
+    int32_t memory_map;      /* 1: map the file instead of reading it. A mapped file that shrinks raises SIGBUS. */
+    m2snet_control control;
+} m2snet_model_options;
+M2SNET_API void m2snet_model_options_init(m2snet_model_options *options);
+
+/* Loads .safetensors, or a PyTorch checkpoint (.pth: zip or the older pickle stream) read as data: nothing in
+ * it is executed. The architecture comes from the file's metadata or else from its keys and shapes. A file that
+ * does not fit gives M2SNET_STATUS_MISMATCH and a table of missing, extra and differently shaped tensors.
+ * path is UTF-8. The file is closed again before the function returns (unless mapped). */
+M2SNET_API m2snet_status m2snet_model_load_file(m2snet_context *context, const char *path,
+                                                const m2snet_model_options *options, m2snet_model **model,
+                                                m2snet_error *error);
+/* The same from memory; data is not needed after the call. */
+M2SNET_API m2snet_status m2snet_model_load_memory(m2snet_context *context, const void *data, size_t size_bytes,
+                                                  const m2snet_model_options *options, m2snet_model **model,
+                                                  m2snet_error *error);
+/* A network with freshly drawn weights (initialisation of the released code; docs/file-format.md has the
+ * configuration's keys). The same seed gives the same weights everywhere. */
+M2SNET_API m2snet_status m2snet_model_create(m2snet_context *context, const char *config_json, uint64_t seed,
+                                             m2snet_model **model, m2snet_error *error);
+M2SNET_API void m2snet_model_destroy(m2snet_model *model);
+
+typedef enum m2snet_dtype {
+    M2SNET_DTYPE_F32 = 1,
+    M2SNET_DTYPE_F64 = 2,
+    M2SNET_DTYPE_F16 = 3,
+    M2SNET_DTYPE_BF16 = 4,
+    M2SNET_DTYPE_I64 = 5,
+    M2SNET_DTYPE_I32 = 6,
+    M2SNET_DTYPE_I16 = 7,
+    M2SNET_DTYPE_I8 = 8,
+    M2SNET_DTYPE_U8 = 9,
+    M2SNET_DTYPE_BOOL = 10
+} m2snet_dtype;
+
+typedef struct m2snet_save_options {
+    size_t struct_size;
+    m2snet_dtype dtype;    /* of convolution weights: F32 (default), F16 or BF16; the rest stays F32 */
+    int32_t with_selftest; /* 1: store a small input and this library's float64 result (m2snet_model_selftest) */
+    m2snet_control control;
+} m2snet_save_options;
+M2SNET_API void m2snet_save_options_init(m2snet_save_options *options);
+/* Writes .safetensors with all metadata, through a temporary file in the same folder, fsync and rename:
+ * the file is either complete or not there. */
+M2SNET_API m2snet_status m2snet_model_save_file(const m2snet_model *model, const char *path,
+                                                const m2snet_save_options *options, m2snet_error *error);
+
+typedef struct m2snet_model_info {
+    size_t struct_size;
+    const char *architecture; /* "m2snet", "msnet" */
+    const char *encoder;      /* "res2net50_v1b_26w_4s", "res2net_compact", "res2net" */
+    int32_t pyramid_channels; /* 64 in the paper */
+    int32_t classes;          /* channels of the logits */
+    int32_t input_width;      /* default size of the network's input, px */
+    int32_t input_height;
+    double threshold;        /* probability at which a pixel belongs to the mask */
+    uint64_t parameters;     /* trainable, without an unused classifier (fc) */
+    uint64_t multiply_adds;  /* of convolutions for one default-sized image (rank-one filters not counted) */
+    uint64_t weight_bytes;   /* held in memory */
+    const char *sha256;      /* of the file or buffer, 64 hex digits; "" for a created model */
+    const char *config_json; /* complete configuration */
+    const char *format;      /* "safetensors", "pytorch zip", "pytorch legacy", "created" */
+} m2snet_model_info;
+M2SNET_API m2snet_status m2snet_model_get_info(const m2snet_model *model, m2snet_model_info *info, m2snet_error *error);
+/* Multiply-adds of all convolutions for one image of that size. */
+M2SNET_API m2snet_status m2snet_model_multiply_adds(const m2snet_model *model, int32_t width, int32_t height,
+                                                    uint64_t *multiply_adds, m2snet_error *error);
+/* Name of class 0 <= index < classes; NULL outside or when the file names none. */
+M2SNET_API const char *m2snet_model_class_name(const m2snet_model *model, int32_t index);
+/* Metadata entries of the file, known and unknown alike: 0 <= index < count. */
+M2SNET_API int32_t m2snet_model_metadata_count(const m2snet_model *model);
+M2SNET_API const char *m2snet_model_metadata_key(const m2snet_model *model, int32_t index);
+M2SNET_API const char *m2snet_model_metadata_value(const m2snet_model *model, int32_t index);
+
+typedef struct m2snet_tensor_info {
+    size_t struct_size;
+    const char *name;    /* the checkpoint's key, "x5_dem_1.0.weight" */
+    m2snet_dtype dtype;  /* as stored in the file */
+    int32_t rank;        /* 0..8 */
+    const int64_t *dims; /* rank of them, as the checkpoint orders them (o, i, kh, kw) */
+} m2snet_tensor_info;
+M2SNET_API int32_t m2snet_model_tensor_count(const m2snet_model *model);
+M2SNET_API m2snet_status m2snet_model_tensor_info(const m2snet_model *model, int32_t index, m2snet_tensor_info *info,
+                                                  m2snet_error *error);
+
+/* Runs the vector stored in the file and compares with its stored result: OK; MISMATCH with the largest
+ * difference in the message; UNSUPPORTED when the file has none. largest_difference (logits) may be NULL. */
+M2SNET_API m2snet_status m2snet_model_selftest(m2snet_model *model, double *largest_difference, m2snet_error *error);
+
+/* ---- Tensors ------------------------------------------------------------- */
+
+/* A view of, or storage for, n x h x w x c numbers with any strides. */
+typedef struct m2snet_tensor m2snet_tensor;
+
+typedef struct m2snet_tensor_desc {
+    m2snet_dtype dtype;     /* F32 or F64 */
+    int64_t n, h, w, c;     /* images, rows, columns, channels: each at least 1 */
+    int64_t stride_n_bytes; /* distance of neighbours along each axis. All zero = dense, channels last. */
+    int64_t stride_h_bytes; /* An (n, c, h, w) array of floats: 4chw, 4w, 4, 4hw. */
+    int64_t stride_w_bytes;
+    int64_t stride_c_bytes;
+} m2snet_tensor_desc;
+/* data NULL: the tensor owns zeroed storage, dense. Else it is a view and data must outlive it. */
+M2SNET_API m2snet_status m2snet_tensor_create(m2snet_context *context, const m2snet_tensor_desc *desc, void *data,
+                                              m2snet_tensor **tensor, m2snet_error *error);
+M2SNET_API void m2snet_tensor_destroy(m2snet_tensor *tensor);
+M2SNET_API void *m2snet_tensor_data(m2snet_tensor *tensor);
+M2SNET_API void m2snet_tensor_get_desc(const m2snet_tensor *tensor, m2snet_tensor_desc *desc);
+
+/* ---- Sessions ------------------------------------------------------------ */
+
+/* Plans and scratch memory for running a model: one thread at a time. */
+typedef struct m2snet_session m2snet_session;
+
+typedef enum m2snet_precision {
+    M2SNET_PRECISION_F32 = 0,
+    M2SNET_PRECISION_F64 = 1 /* backend "ref" only: the oracle */
+} m2snet_precision;
+
+typedef struct m2snet_session_options {
+    size_t struct_size;
+    m2snet_precision precision;
+    int32_t input_width; /* the network's input for predict, px; 0 = the model's; 33..8192 */
+    int32_t input_height;
+    int32_t max_plans;           /* compiled shapes kept; 1..64, default 4, least recently used go first */
+    uint64_t memory_limit_bytes; /* hard cap on this session's scratch; 0 = none */
+} m2snet_session_options;
+M2SNET_API void m2snet_session_options_init(m2snet_session_options *options);
+M2SNET_API m2snet_status m2snet_session_create(m2snet_model *model, const m2snet_session_options *options,
+                                               m2snet_session **session, m2snet_error *error);
+M2SNET_API void m2snet_session_destroy(m2snet_session *session);
+
+/* Compiles the plan for n images of h x w now rather than in the first run. control may be NULL. */
+M2SNET_API m2snet_status m2snet_session_prepare(m2snet_session *session, int64_t n, int64_t h, int64_t w,
+                                                const m2snet_control *control, m2snet_error *error);
+
+typedef struct m2snet_plan_info {
+    size_t struct_size;
+    uint64_t arena_bytes;         /* activations and scratch, shared by all plans of the session */
+    uint64_t packed_weight_bytes; /* shared by all sessions of the model */
+    uint64_t multiply_adds;
+    int32_t steps;
+    int32_t compiled; /* 1: already in the session's cache */
+} m2snet_plan_info;
+/* What a run of that shape needs, before it runs (compiles the plan, allocates no arena). */
+M2SNET_API m2snet_status m2snet_session_plan_info(m2snet_session *session, int64_t n, int64_t h, int64_t w,
+                                                  m2snet_plan_info *info, m2snet_error *error);
+/* Frees the arena and all plans; the next run makes them again. */
+M2SNET_API m2snet_status m2snet_session_trim(m2snet_session *session, m2snet_error *error);
+
+/* The network alone: src (n, h, w, 3) normalised pixels -> dst (n, h, w, classes) logits.
+ * Both may have any strides; dtypes F32 or F64 are converted. Sizes of at least 33 x 33. */
+M2SNET_API m2snet_status m2snet_session_run(m2snet_session *session, const m2snet_tensor *src, m2snet_tensor *dst,
+                                            const m2snet_control *control, m2snet_error *error);
+
+/* Time per plan step of the next runs: enable, run, then read. */
+typedef struct m2snet_step_info {
+    size_t struct_size;
+    const char *name;   /* the value it makes: "x5_x4_x3" */
+    const char *kernel; /* "conv onednn brgconv:avx512_core" */
+    uint64_t multiply_adds;
+    double milliseconds; /* of the last run; 0 when timing was off */
+} m2snet_step_info;
+M2SNET_API m2snet_status m2snet_session_time_steps(m2snet_session *session, int32_t enable, m2snet_error *error);
+M2SNET_API int32_t m2snet_session_step_count(const m2snet_session *session); /* of the plan that ran last */
+M2SNET_API m2snet_status m2snet_session_step_info(const m2snet_session *session, int32_t index, m2snet_step_info *info,
+                                                  m2snet_error *error);
+
+/* ---- Images -------------------------------------------------------------- */
+
+typedef enum m2snet_pixel_format {
+    M2SNET_PIXEL_RGB8 = 1,
+    M2SNET_PIXEL_BGR8 = 2,
+    M2SNET_PIXEL_RGBA8 = 3, /* alpha ignored */
+    M2SNET_PIXEL_BGRA8 = 4,
+    M2SNET_PIXEL_GRAY8 = 5,
+    M2SNET_PIXEL_GRAY16 = 6, /* native byte order; mapped to 0..255 through the window */
+    M2SNET_PIXEL_F32 = 7     /* one float a pixel; mapped through the window */
+} m2snet_pixel_format;
+
+/* Pixels in the caller's memory, or read from a file (then `owner` is set and m2snet_image_release frees them). */
+typedef struct m2snet_image {
+    const void *data;           /* row 0 is the top row */
+    int32_t width, height;      /* px, 1..65535 each, at most 2^28 pixels */
+    ptrdiff_t row_stride_bytes; /* from one row to the next; 0 = dense; may be negative */
+    m2snet_pixel_format format;
+    float window_low;  /* GRAY16, F32: value shown as 0 ... */
+    float window_high; /* ... and as 255; both 0 = the full range (GRAY16 0..65535, F32 0..1) */
+    void *owner;       /* the library's; keep NULL in images of your own */
+} m2snet_image;
+
+typedef struct m2snet_image_read_options {
+    size_t struct_size;
+    uint64_t max_pixels; /* refuse larger pictures before decoding; default 2^26 (67 million) */
+    int32_t apply_exif;  /* 1 (default): turn the picture as its EXIF orientation says; 0: as stored */
+    m2snet_control control;
+} m2snet_image_read_options;
+M2SNET_API void m2snet_image_read_options_init(m2snet_image_read_options *options);
+/* PNG or JPEG, told by content: gives RGB8, GRAY8 or GRAY16. Alpha is dropped, palettes are expanded, CMYK JPEG is
+ * converted, 1-, 2- and 4-bit gray is scaled to 8. 16-bit colour is reduced to 8 bits. */
+M2SNET_API m2snet_status m2snet_image_read_file(m2snet_context *context, const char *path,
+                                                const m2snet_image_read_options *options, m2snet_image *image,
+                                                m2snet_error *error);
+M2SNET_API m2snet_status m2snet_image_read_memory(m2snet_context *context, const void *data, size_t size_bytes,
+                                                  const m2snet_image_read_options *options, m2snet_image *image,
+                                                  m2snet_error *error);
+/* Frees what read_* gave and clears the struct; fine on a zeroed one. */
+M2SNET_API void m2snet_image_release(m2snet_image *image);
+/* Writes GRAY8, GRAY16 or RGB8 as PNG, through a temporary file and rename. */
+M2SNET_API m2snet_status m2snet_image_write_png(m2snet_context *context, const char *path, const m2snet_image *image,
+                                                m2snet_error *error);
+/* Pillow's BILINEAR for 8-bit images, bit for bit: RGB8 -> RGB8 or GRAY8 -> GRAY8 (dst->width, height, data and
+ * stride are the caller's). */
+M2SNET_API m2snet_status m2snet_image_resize(m2snet_context *context, const m2snet_image *src, const m2snet_image *dst,
+                                             m2snet_error *error);
+/* The picture as RGB8 with the mask's outline drawn into it; release the result. mask is GRAY8 of the same size,
+ * inside where not 0. rgb is 0xRRGGBB. */
+M2SNET_API m2snet_status m2snet_image_overlay(m2snet_context *context, const m2snet_image *image,
+                                              const m2snet_image *mask, uint32_t rgb, int32_t line_width_px,
+                                              m2snet_image *overlay, m2snet_error *error);
+
+/* ---- Prediction ---------------------------------------------------------- */
+
+typedef struct m2snet_result m2snet_result;
+
+typedef struct m2snet_predict_options {
+    size_t struct_size;
+    double threshold;              /* 0..1; negative (default) = the model's. mask = map >= ceil(255 threshold) */
+    int32_t class_index;           /* channel of a model with several classes */
+    int32_t roi_x, roi_y;          /* region of interest, px; the network sees only it, results are 0 outside. */
+    int32_t roi_width, roi_height; /* 0 x 0 (default) = the whole image */
+    int32_t largest_component;     /* 1: keep only the largest component of the mask */
+    int32_t fill_holes;            /* 1: fill background enclosed by the mask */
+    double min_area_px;            /* components smaller than this leave the mask; default 0 */
+    double presence_min_area_px;   /* smallest component that counts as "found"; default 0.0005 of the image */
+    double spacing_y_mm;           /* pixel spacing for areas in mm2; 0 (default) = unknown */
+    double spacing_x_mm;
+    float *probability;                 /* caller's buffers at the image's size, each may be NULL */
+    ptrdiff_t probability_stride_bytes; /* 0 = dense */
+    uint8_t *map;                       /* 8-bit probability map */
+    ptrdiff_t map_stride_bytes;
+    uint8_t *mask; /* 0 or 255 */
+    ptrdiff_t mask_stride_bytes;
+    m2snet_control control;
+} m2snet_predict_options;
+M2SNET_API void m2snet_predict_options_init(m2snet_predict_options *options);
+
+/* Pixels in, mask out. The picture is resized to the session's input size (Pillow BILINEAR), normalised, run, and
+ * the probabilities are resized back: as float (triangle filter) and as the 8-bit map of the released code (255 p
+ * truncated, then Pillow BILINEAR), never stretched. */
+M2SNET_API m2snet_status m2snet_predict(m2snet_session *session, const m2snet_image *image,
+                                        const m2snet_predict_options *options, m2snet_result **result,
+                                        m2snet_error *error);
+/* count images, of any sizes, in one run; results[0..count) are set or, on failure, all NULL. The buffers, region
+ * and spacing of options apply to every image, so the caller's buffers must be NULL when count > 1. */
+M2SNET_API m2snet_status m2snet_predict_batch(m2snet_session *session, const m2snet_image *images, int32_t count,
+                                              const m2snet_predict_options *options, m2snet_result **results,
+                                              m2snet_error *error);
+M2SNET_API void m2snet_result_destroy(m2snet_result *result);
+
+M2SNET_API int32_t m2snet_result_width(const m2snet_result *result);
+M2SNET_API int32_t m2snet_result_height(const m2snet_result *result);
+/* Dense maps of width x height at the picture's size; always there. */
+M2SNET_API const float *m2snet_result_probability(const m2snet_result *result);
+M2SNET_API const uint8_t *m2snet_result_map(const m2snet_result *result);
+M2SNET_API const uint8_t *m2snet_result_mask(const m2snet_result *result);
+/* "Nothing found" is a result of its own: found is 1 when the mask, before largest_component and min_area_px take
+ * from it, has a component of at least presence_min_area_px. presence is the mean probability of the largest such
+ * component, 0 when there is none. */
+M2SNET_API int32_t m2snet_result_found(const m2snet_result *result);
+M2SNET_API double m2snet_result_presence(const m2snet_result *result);
+
+typedef struct m2snet_component { /* 8-connected, largest first */
+    size_t struct_size;
+    int64_t area_px;
+    double area_mm2;             /* -1 without a spacing */
+    int32_t x, y, width, height; /* bounding box */
+    double mean_probability;
+    double centroid_x, centroid_y; /* px, centre of the top left pixel is (0.5, 0.5) */
+} m2snet_component;
+M2SNET_API int32_t m2snet_result_component_count(const m2snet_result *result);
+M2SNET_API m2snet_status m2snet_result_component(const m2snet_result *result, int32_t index,
+                                                 m2snet_component *component, m2snet_error *error);
+/* Outer contour of a component as a closed polygon along pixel edges, clockwise on the screen: count points,
+ * points[2i], points[2i+1] = x, y in px (0,0 = outer corner of the top left pixel). */
+M2SNET_API m2snet_status m2snet_result_contour(const m2snet_result *result, int32_t index, const int32_t **points,
+                                               int32_t *count, m2snet_error *error);
+
+/* The inference receipt: what was run on what. */
+typedef struct m2snet_receipt {
+    size_t struct_size;
+    const char *model_sha256;
+    const char *architecture;
+    const char *encoder;
+    const char *library_version;
+    const char *dependencies; /* "oneDNN 2.6.3, libpng 1.6.39, ..." */
+    const char *backend;
+    const char *device;
+    const char *instruction_set;
+    const char *precision;     /* "f32" */
+    const char *preprocessing; /* "pillow-bilinear 352x352, mean 0.485,0.456,0.406, std 0.229,0.224,0.225" */
+    int32_t threads;
+    int32_t image_width, image_height;
+    int32_t input_width, input_height;
+    double threshold;
+    int32_t found;
+    double presence;
+    double milliseconds_pre, milliseconds_network, milliseconds_post; /* network: of the whole batch */
+} m2snet_receipt;
+M2SNET_API m2snet_status m2snet_result_receipt(const m2snet_result *result, m2snet_receipt *receipt,
+                                               m2snet_error *error);
+/* The same as JSON, with the components. */
+M2SNET_API const char *m2snet_result_receipt_json(const m2snet_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

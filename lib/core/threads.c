@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "core/threads.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#define WATCH_INTERVAL_NS 4000000 /* how often a waiting caller reports progress */
+#define BARRIER_SPINS     4000    /* some 50 us: the usual wait for another worker's last chunk */
+
+/* One m2s_pool_run, on its caller's stack; all members guarded by the pool's mutex. */
+typedef struct job {
+    const m2s_task *tasks;
+    int64_t task_count;
+    m2s_control *control;
+    int64_t task;       /* the current one; task_count = all done */
+    int64_t next_chunk; /* of the current task */
+    int64_t done_chunks;
+    int64_t running;     /* chunks on workers now */
+    uint64_t started_ns; /* current task; 0 = not begun */
+    bool stopped;
+    pthread_cond_t finished;
+    struct job *next;
+} job;
+
+struct m2s_pool {
+    m2s_memory *memory;
+    pthread_mutex_t mutex;
+    pthread_cond_t work; /* workers sleep here */
+    atomic_uint epoch;   /* grows whenever there may be something new to do */
+    bool ending;
+    int started;
+    int sleeping;
+    job *jobs; /* unfinished, oldest first */
+    int threads;
+    struct worker {
+        m2s_pool *pool;
+        pthread_t thread;
+        int index;
+    } workers[];
+};
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static void announce(m2s_pool *pool)
+{
+    atomic_fetch_add(&pool->epoch, 1);
+    if (pool->sleeping > 0) {
+        pthread_cond_broadcast(&pool->work);
+    }
+}
+
+static bool job_is_over(const job *j)
+{
+    return j->running == 0 && (j->stopped || j->task == j->task_count);
+}
+
+/* Moves past finished (and empty) tasks. */
+static void job_advance(m2s_pool *pool, job *j)
+{
+    bool moved = false;
+
+    while (j->task < j->task_count && j->done_chunks == j->tasks[j->task].chunks) {
+        if (j->tasks[j->task].nanoseconds != NULL) {
+            *j->tasks[j->task].nanoseconds = j->started_ns != 0 ? m2s_now_ns() - j->started_ns : 0;
+        }
+        j->task++;
+        j->next_chunk = j->done_chunks = 0;
+        j->started_ns = 0;
+        moved = true;
+    }
+    if (moved && j->task < j->task_count && j->tasks[j->task].chunks > 1) {
+        announce(pool);
+    }
+}
+
+static job *job_with_work(m2s_pool *pool)
+{
+    for (job *j = pool->jobs; j != NULL; j = j->next) {
+        if (!j->stopped && m2s_control_stopped(j->control)) {
+            j->stopped = true;
+            if (j->running == 0) {
+                pthread_cond_signal(&j->finished);
+            }
+        }
+        if (!j->stopped && j->task < j->task_count && j->next_chunk < j->tasks[j->task].chunks) {
+            return j;
+        }
+    }
+    return NULL;
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *self = argument;
+    m2s_pool *pool = self->pool;
+
+    pthread_mutex_lock(&pool->mutex);
+    while (!pool->ending) {
+        unsigned seen = atomic_load(&pool->epoch);
+        job *j = job_with_work(pool);
+        if (j != NULL) {
+            const m2s_task *task = &j->tasks[j->task];
+            int64_t chunk = j->next_chunk++;
+            j->running++;
+            if (chunk == 0 && task->nanoseconds != NULL) {
+                j->started_ns = m2s_now_ns();
+            }
+            pthread_mutex_unlock(&pool->mutex);
+            task->run(task->argument, chunk, self->index);
+            pthread_mutex_lock(&pool->mutex);
+            j->running--;
+            j->done_chunks++;
+            job_advance(pool, j);
+            if (job_is_over(j)) {
+                pthread_cond_signal(&j->finished);
+            }
+            continue;
+        }
+        if (pool->jobs != NULL) { /* at a barrier: the next task is probably near */
+            pthread_mutex_unlock(&pool->mutex);
+            for (int i = 0; i < BARRIER_SPINS && atomic_load_explicit(&pool->epoch, memory_order_relaxed) == seen;
+                 i++) {
+                pause_briefly();
+            }
+            pthread_mutex_lock(&pool->mutex);
+        }
+        if (!pool->ending && atomic_load(&pool->epoch) == seen) {
+            pool->sleeping++;
+            pthread_cond_wait(&pool->work, &pool->mutex);
+            pool->sleeping--;
+        }
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return NULL;
+}
+
+m2snet_status m2s_pool_create(m2s_memory *memory, int threads, m2s_pool **created, m2snet_error *error)
+{
+    size_t bytes = sizeof(m2s_pool) + (size_t)threads * sizeof(struct worker);
+    m2s_pool *pool = m2s_alloc(memory, bytes);
+    sigset_t all, old;
+
+    *created = NULL;
+    if (pool == NULL) {
+        return m2s_fail_memory(error, "the thread pool", bytes);
+    }
+    memset(pool, 0, bytes);
+    pool->memory = memory;
+    pool->threads = threads;
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    atomic_init(&pool->epoch, 0);
+
+    /* Workers take no signals: those stay with the host's own threads. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failure = 0;
+    for (int i = 0; i < threads && failure == 0; i++) {
+        pool->workers[i].pool = pool;
+        pool->workers[i].index = i;
+        failure = pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]);
+        pool->started += failure == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failure != 0) {
+        m2snet_status status = m2s_fail(error, M2SNET_STATUS_LIMIT, "thread %d of %d cannot be started: %s",
+                                        pool->started + 1, threads, strerrordesc_np(failure));
+        m2s_pool_destroy(pool);
+        return status;
+    }
+    *created = pool;
+    return M2SNET_STATUS_OK;
+}
+
+void m2s_pool_destroy(m2s_pool *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&pool->mutex);
+    pool->ending = true;
+    atomic_fetch_add(&pool->epoch, 1);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+    for (int i = 0; i < pool->started; i++) {
+        pthread_join(pool->workers[i].thread, NULL);
+    }
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->mutex);
+    m2s_free(pool->memory, pool);
+}
+
+int m2s_pool_threads(const m2s_pool *pool)
+{
+    return pool->threads;
+}
+
+/* Waits until the job is over, reporting progress meanwhile. Mutex held. */
+static void watch(m2s_pool *pool, job *j, const char *phase)
+{
+    bool has_watcher = j->control != NULL && (j->control->user.progress != NULL || j->control->user.cancel != NULL);
+
+    while (!job_is_over(j)) {
+        if (!has_watcher) {
+            pthread_cond_wait(&j->finished, &pool->mutex);
+            continue;
+        }
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += WATCH_INTERVAL_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&j->finished, &pool->mutex, &until);
+        uint64_t done = (uint64_t)j->task;
+        pthread_mutex_unlock(&pool->mutex); /* the callback may take its time */
+        bool stop = m2s_control_report(j->control, phase, done, (uint64_t)j->task_count);
+        pthread_mutex_lock(&pool->mutex);
+        j->stopped |= stop && j->task < j->task_count;
+    }
+}
+
+m2snet_status m2s_pool_run(m2s_pool *pool, const m2s_task *tasks, int64_t count, m2s_control *control,
+                           const char *phase, m2snet_error *error)
+{
+    job j = { .tasks = tasks, .task_count = count, .control = control };
+    pthread_condattr_t monotonic;
+
+    if (m2s_control_report(control, phase, 0, (uint64_t)count)) {
+        return m2s_fail_cancelled(error, phase);
+    }
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&j.finished, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+
+    pthread_mutex_lock(&pool->mutex);
+    job_advance(pool, &j);
+    job **end = &pool->jobs;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = &j;
+    announce(pool);
+    watch(pool, &j, phase);
+    for (end = &pool->jobs; *end != &j; end = &(*end)->next) {
+    }
+    *end = j.next;
+    pthread_mutex_unlock(&pool->mutex);
+    pthread_cond_destroy(&j.finished);
+    if (j.stopped) {
+        return m2s_fail_cancelled(error, phase);
+    }
+    return m2s_control_report(control, phase, (uint64_t)count, (uint64_t)count) ? m2s_fail_cancelled(error, phase)
+                                                                                : M2SNET_STATUS_OK;
+}

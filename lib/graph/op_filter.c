@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The multi-scale filters (MODELS.md 1.4, 2): as released, by parts, and fused. */
+#include <inttypes.h>
+
+#include "graph/ops.h"
+
+#define MAX_FILTER_KERNEL 31
+
+m2s_value m2s_full_filter(m2s_graph *graph, m2s_value src, int32_t kernel, bool gaussian)
+{
+    return m2s_graph_node(graph, M2S_OP_full_filter, &src, 1, &(m2s_attrs){ .kernel = kernel, .gaussian = gaussian });
+}
+
+static m2snet_status expect_kernel(int32_t kernel, m2snet_error *error)
+{
+    if (kernel < 1 || kernel > MAX_FILTER_KERNEL || kernel % 2 == 0) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "window of %d, expected an odd number up to %d", kernel,
+                        MAX_FILTER_KERNEL);
+    }
+    return M2SNET_STATUS_OK;
+}
+
+static m2snet_status filter_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
+{
+    *out = m2s_shape_of(graph, node->in[0]);
+    return expect_kernel(node->attrs.kernel, error);
+}
+
+M2S_DEFINE_OP(full_filter, filter_shape, NULL, NULL);
+M2S_DEFINE_OP(box_filter, filter_shape, NULL, NULL);
+
+static m2snet_status channel_sum_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                       m2snet_error *error)
+{
+    (void)error;
+    *out = m2s_shape_of(graph, node->in[0]);
+    out->c = 1;
+    return M2SNET_STATUS_OK;
+}
+
+M2S_DEFINE_OP(channel_sum, channel_sum_shape, NULL, NULL);
+
+static m2snet_status plane_affine_relu_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                             m2snet_error *error)
+{
+    *out = m2s_shape_of(graph, node->in[0]);
+    if (out->c != 1) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%" PRId64 " channels, expected one plane", out->c);
+    }
+    out->c = m2s_shape_of(graph, node->in[1]).o;
+    m2snet_status status = m2s_expect_vector(graph, node->in[1], out->c, "slope", error);
+    return status != M2SNET_STATUS_OK ? status : m2s_expect_vector(graph, node->in[2], out->c, "offset", error);
+}
+
+M2S_DEFINE_OP(plane_affine_relu, plane_affine_relu_shape, NULL, NULL);
+
+static m2snet_status multi_scale_subtract_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                                m2snet_error *error)
+{
+    m2s_shape a = m2s_shape_of(graph, node->in[0]);
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    *out = m2s_shape_of(graph, node->in[1]);
+    if (a.n != out->n || a.c != out->c) {
+        return m2s_fail(error, M2SNET_STATUS_MISMATCH, "coarse input of %" PRId64 " channels, fine input of %" PRId64,
+                        a.c, out->c);
+    }
+    if (node->attrs.scales < 0 || node->attrs.scales > M2S_MAX_SCALES || node->in_count != 2 + 2 * node->attrs.scales) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%d inputs for %d scales", node->in_count, node->attrs.scales);
+    }
+    for (int32_t i = 0; i < node->attrs.scales; i++) {
+        M2S_TRY(expect_kernel(node->attrs.scale[i], error));
+        M2S_TRY(m2s_expect_vector(graph, node->in[2 + 2 * i], out->c, "slope", error));
+        M2S_TRY(m2s_expect_vector(graph, node->in[3 + 2 * i], out->c, "offset", error));
+    }
+fail:
+    return status;
+}
+
+M2S_DEFINE_OP(multi_scale_subtract, multi_scale_subtract_shape, NULL, NULL);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A model's description: which network, and how its pictures are prepared. JSON in and out (docs/file-format.md). */
+#ifndef M2S_NET_CONFIG_H
+#define M2S_NET_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+
+#define M2S_MAX_CLASSES   64
+#define M2S_CONFIG_SCALES 6 /* kernel sides of a subtraction unit, 1 included */
+#define M2S_MIN_INPUT_PX  33
+#define M2S_MAX_INPUT_PX  8192
+
+typedef struct m2s_res2net_stage {
+    int32_t blocks;
+    int32_t width;    /* channels of one of the four groups */
+    int32_t channels; /* of the stage's output */
+} m2s_res2net_stage;
+
+typedef struct m2s_config {
+    char encoder[32]; /* "res2net50_v1b_26w_4s", "res2net_compact", or "res2net" for any other */
+    int32_t stem[3];  /* output channels of the stem's three convolutions */
+    m2s_res2net_stage stage[4];
+    int32_t pyramid_channels;         /* equal to stem[2]: x1 enters the pyramid unreduced */
+    int32_t scale[M2S_CONFIG_SCALES]; /* odd, ascending, the first is 1 */
+    int32_t scales;                   /* how many; 1 = MSNet */
+    bool gaussian;                    /* filters are Gaussian windows rather than ones */
+    int32_t classes;                  /* channels of the logits */
+    int32_t input_width, input_height;
+    float mean[3], std[3]; /* of RGB in 0..1 */
+    double threshold;
+    char class_name[M2S_MAX_CLASSES][64]; /* "" = none */
+} m2s_config;
+
+/* M2SNet with Res2Net-50 v1b 26w4s, 352 x 352, ImageNet normalisation, threshold 0.5. */
+void m2s_config_default(m2s_config *config);
+/* Sets stem, stages and encoder by a preset's name; false when there is none of that name. */
+bool m2s_config_set_encoder(m2s_config *config, const char *name);
+/* Names config->encoder after the preset that has these shapes, "res2net" when none has. */
+void m2s_config_name_encoder(m2s_config *config);
+/* "msnet" with one scale, else "m2snet". */
+const char *m2s_config_architecture(const m2s_config *config);
+
+/* Overlays the keys of a JSON object on config. Unknown keys are ignored unless they begin with "required_"; a newer
+ * format_version is refused. sets_encoder, sets_scales (each may be NULL) tell whether the text says them. */
+m2snet_status m2s_config_parse(m2s_config *config, m2s_memory *memory, const char *json, size_t length,
+                               bool *sets_encoder, bool *sets_scales, m2snet_error *error);
+/* The complete configuration as compact JSON; m2s_free it. NULL = out of memory. */
+char *m2s_config_dump(const m2s_config *config, m2s_memory *memory);
+
+#endif

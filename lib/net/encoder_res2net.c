@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/encoder_res2net.h"
+
+#include "net/layers.h"
+#include "net/names.h"
+
+static m2s_value conv_bn(m2s_graph *graph, m2s_value src, const char *conv, const char *norm, m2s_conv_layer layer)
+{
+    return m2s_layer_batch_norm(graph, m2s_layer_conv(graph, src, conv, layer), norm);
+}
+
+static m2s_value conv_bn_relu(m2s_graph *graph, m2s_value src, const char *conv, const char *norm, m2s_conv_layer layer)
+{
+    return m2s_relu(graph, conv_bn(graph, src, conv, norm, layer));
+}
+
+static m2s_value shortcut(m2s_graph *graph, m2s_value x, const char *block, int32_t channels, int32_t stride)
+{
+    if (stride > 1) {
+        x = m2s_avg_pool(graph, x, stride, stride, 0, false, true);
+    }
+    return conv_bn(graph, x, m2s_key(graph, "%s.downsample.1", block), m2s_key(graph, "%s.downsample.2", block),
+                   (m2s_conv_layer){ .channels = channels, .kernel = 1 });
+}
+
+/* Bottle2neck. The first block of a stage has no additions between its groups and pools the last one. */
+static m2s_value bottle2neck(m2s_graph *graph, m2s_value x, const char *block, const m2s_res2net_stage *stage,
+                             int32_t stride, bool first)
+{
+    int32_t width = stage->width;
+    m2s_value group[4];
+    m2s_value y = conv_bn_relu(graph, x, m2s_key(graph, "%s.conv1", block), m2s_key(graph, "%s.bn1", block),
+                               (m2s_conv_layer){ .channels = 4 * width, .kernel = 1 });
+
+    for (int i = 0; i < 4; i++) {
+        group[i] = m2s_slice_c(graph, y, i * width, width);
+        if (i < 3) {
+            if (!first && i > 0) {
+                group[i] = m2s_sum(graph, (m2s_value[]){ group[i - 1], group[i] }, 2);
+            }
+            group[i] = conv_bn_relu(graph, group[i], m2s_key(graph, "%s.convs.%d", block, i),
+                                    m2s_key(graph, "%s.bns.%d", block, i),
+                                    (m2s_conv_layer){ .channels = width, .kernel = 3, .stride = stride, .pad = 1 });
+        } else if (first) {
+            group[i] = m2s_avg_pool(graph, group[i], 3, stride, 1, true, false);
+        }
+    }
+    y = conv_bn(graph, m2s_concat_c(graph, group, 4), m2s_key(graph, "%s.conv3", block),
+                m2s_key(graph, "%s.bn3", block), (m2s_conv_layer){ .channels = stage->channels, .kernel = 1 });
+    x = first ? shortcut(graph, x, block, stage->channels, stride) : x;
+    return m2s_graph_name(graph, m2s_relu(graph, m2s_sum(graph, (m2s_value[]){ y, x }, 2)), block);
+}
+
+void m2s_encoder_res2net(m2s_graph *graph, const m2s_config *config, m2s_value image, m2s_value level[5])
+{
+    static const char root[] = M2S_NAME_ENCODER;
+    m2s_conv_layer conv = { .kernel = 3, .stride = 2, .pad = 1 };
+    m2s_value x;
+
+    conv.channels = config->stem[0];
+    x = conv_bn_relu(graph, image, m2s_key(graph, "%s.conv1.0", root), m2s_key(graph, "%s.conv1.1", root), conv);
+    conv.stride = 1;
+    conv.channels = config->stem[1];
+    x = conv_bn_relu(graph, x, m2s_key(graph, "%s.conv1.3", root), m2s_key(graph, "%s.conv1.4", root), conv);
+    conv.channels = config->stem[2];
+    x = conv_bn_relu(graph, x, m2s_key(graph, "%s.conv1.6", root), m2s_key(graph, "%s.bn1", root), conv);
+    x = m2s_max_pool(graph, x, 3, 2, 1);
+    level[0] = m2s_graph_name(graph, x, "enc1");
+
+    for (int s = 0; s < 4; s++) {
+        for (int32_t b = 0; b < config->stage[s].blocks; b++) {
+            const char *block = m2s_key(graph, "%s.layer%d.%d", root, s + 1, b);
+            x = bottle2neck(graph, x, block, &config->stage[s], b == 0 && s > 0 ? 2 : 1, b == 0);
+        }
+        level[s + 1] = m2s_graph_name(graph, x, m2s_key(graph, "enc%d", s + 2));
+    }
+}

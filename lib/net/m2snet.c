@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/m2snet.h"
+
+#include <inttypes.h>
+
+#include "net/decoder.h"
+#include "net/encoder_res2net.h"
+#include "net/layers.h"
+#include "net/names.h"
+#include "net/subtraction.h"
+
+static void build(m2s_graph *graph, const m2s_config *config, m2s_value image)
+{
+    m2s_value level[5], feature[5], ce[4];
+
+    m2s_encoder_res2net(graph, config, image, level);
+    feature[0] = level[0]; /* released: x1 enters unreduced */
+    for (int i = 4; i >= 1; i--) {
+        feature[i] = m2s_layer_cbr(graph, level[i], m2s_name_reducer(graph, i + 1), config->pyramid_channels);
+    }
+    m2s_subtraction_pyramid(graph, config, feature, ce);
+    m2s_value map = m2s_decoder(graph, config, level[4], ce);
+    if (graph->status != M2SNET_STATUS_OK) {
+        return;
+    }
+    m2s_shape size = m2s_shape_of(graph, image);
+    m2s_value logits = m2s_graph_name(graph, m2s_resize(graph, map, size.h, size.w), M2S_NAME_LOGITS);
+    m2s_graph_mark_output(graph, logits);
+}
+
+m2snet_status m2s_net_build(m2s_memory *memory, const m2s_config *config, int64_t n, int64_t h, int64_t w,
+                            m2snet_dtype dtype, m2s_graph **built, m2snet_error *error)
+{
+    m2s_graph *graph = NULL;
+    m2snet_status status;
+
+    *built = NULL;
+    if (n < 1 || n > 65536 || h < M2S_MIN_INPUT_PX || w < M2S_MIN_INPUT_PX || h > M2S_MAX_INPUT_PX ||
+        w > M2S_MAX_INPUT_PX) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
+                        "%" PRId64 " images of %" PRId64 " x %" PRId64
+                        " px: the network takes 1 to 65536 images with sides of %d to %d px",
+                        n, w, h, M2S_MIN_INPUT_PX, M2S_MAX_INPUT_PX);
+    }
+    M2S_TRY(m2s_graph_create(memory, dtype, &graph, error));
+    build(graph, config, m2s_graph_input(graph, M2S_NAME_IMAGE, (m2s_shape){ .n = n, .h = h, .w = w, .c = 3 }));
+    M2S_TRY(m2s_graph_finish(graph, error));
+    *built = graph;
+    return M2SNET_STATUS_OK;
+fail:
+    m2s_graph_destroy(graph);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The checkpoints' key names: the only place that knows them. */
+#ifndef M2S_NET_NAMES_H
+#define M2S_NET_NAMES_H
+
+#include "graph/graph.h"
+
+#define M2S_NAME_IMAGE        "image"    /* the graph's input, (n, h, w, 3) normalised */
+#define M2S_NAME_LOGITS       "logits"   /* its output, (n, h, w, classes) */
+#define M2S_NAME_ENCODER      "resnet"   /* prefix of every encoder */
+#define M2S_NAME_DEEP_UNIT    "x5_dem_4" /* the extra CBR in front of the last unit */
+#define M2S_NAME_DEEP_REDUCER "x5_dem_5" /* the decoder's own reducer of the deepest level */
+#define M2S_NAME_HEAD         "output1.0"
+#define M2S_NAME_HEAD_RESULT  "output1"
+
+/* Reducer of encoder level 2..5: "x5_dem_1". */
+const char *m2s_name_reducer(m2s_graph *graph, int level);
+/* Subtraction unit MS_order^level: order 2, level 4 is "x5_x4". */
+const char *m2s_name_unit(m2s_graph *graph, int order, int level);
+const char *m2s_name_level(m2s_graph *graph, int level);   /* "level3" */
+const char *m2s_name_output(m2s_graph *graph, int level);  /* "output3" */
+const char *m2s_name_filter(m2s_graph *graph, int kernel); /* "conv_3": its batch norm is "conv_3.norm" */
+
+/* Keys that checkpoints may have and inference has no use for: the classifier, batch counters. */
+bool m2s_name_is_ignored(const char *key);
+/* "conv_3.weight", "conv_3.bias": the fixed filters, which some files store. Sets the kernel and whether it is the
+ * bias. */
+bool m2s_name_is_fixed_filter(const char *key, int *kernel, bool *bias);
+
+#endif

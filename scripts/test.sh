@@ -1,0 +1,204 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Every test: release, sanitizers, threads, the other GEMM provider, another processor, fuzz targets, style.
+# shellcheck source=scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage() {
+    cat <<'TEXT'
+Usage: scripts/test.sh [--quick] [--long] [--fuzz SECONDS] [PHASE...]
+Phases (default: all):
+  release    optimised build, all tests
+  format     clang-format 14, nothing may differ
+  asan       Debug build under AddressSanitizer and UBSan, all tests
+  tsan       ThreadSanitizer, the tests of concurrency
+  openblas   the build without oneDNN: op and parity tests
+  clang      clang build, fuzz targets under libFuzzer
+  aarch64    cross build of the kernels, op tests under qemu
+  tidy       clang-tidy over the library
+Options:
+  --quick          release and format only
+  --long           also the tests labelled long
+  --fuzz SECONDS   time for each fuzz target (default 5)
+TEXT
+}
+
+all_phases=(release format asan tsan openblas clang aarch64 tidy)
+phases=()
+long=long
+fuzz_seconds=5
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick) phases=(release format) ;;
+    --long) long=none ;;
+    --fuzz) fuzz_seconds=${2:?--fuzz needs a number of seconds}; shift ;;
+    -h | --help) usage; exit 0 ;;
+    -*) usage >&2; exit 2 ;;
+    *)
+        [[ " ${all_phases[*]} " == *" $1 "* ]] || die "no phase is called \"$1\"; there are: ${all_phases[*]}"
+        phases+=("$1")
+        ;;
+    esac
+    shift
+done
+[ ${#phases[@]} -gt 0 ] || phases=("${all_phases[@]}")
+
+# Sanitizer builds keep some optimisation: the kernels are loops, and -O0 would take most of the time of this script.
+debug_flags="-g -O1"
+passed=0 failed=0 skipped_tests=0
+failures=() skips=() test_prefix=()
+
+# What ctest said, for the line of a phase.
+phase_detail() {
+    local line
+    line=$(grep -E '^[0-9]+% tests passed' "$phase_log" | tail -n 1) && printf '  %s' "$line"
+    line=$(grep -E '^(operations|fuzz|files): ' "$phase_log" | tail -n 1) && printf '  %s' "$line"
+    return 0
+}
+
+# step NAME COMMAND...: a phase whose failure is remembered while the rest goes on.
+step() {
+    phase "$@" && return 0
+    failures+=("$1")
+    return 1
+}
+
+# run_ctest NAME [LABELS [EXCLUDED LABELS]]: the tests of build/NAME, all labels by default.
+run_ctest() {
+    local directory=$build/$1 name="test build/$1" line bad total skip code=0
+    step "$name" "${test_prefix[@]}" ctest --test-dir "$directory" --output-on-failure --no-tests=error -j "$jobs" \
+        -L "${2:-.}" -LE "^($long${3:+|$3})\$" || code=1
+    line=$(grep -E '^[0-9]+% tests passed' "$phase_log" | tail -n 1) || return 1
+    read -r _ _ _ bad _ _ _ _ total <<<"${line//,/}"
+    skip=$(grep -cE '\*\*\*Skipped' "$phase_log") || true
+    failed=$((failed + bad)) skipped_tests=$((skipped_tests + skip)) passed=$((passed + total - bad - skip))
+    return $code
+}
+
+# wants_tool PHASE PACKAGE...: false, with a line, when what a phase needs cannot be installed here.
+wants_tool() {
+    local name=$1
+    shift
+    install_packages "$@" && return 0
+    printf '%-34s skipped: needs %s\n' "$name" "$*"
+    skips+=("$name")
+    return 1
+}
+
+build_tree() { # DIRECTORY OPTION...
+    local directory=$build/$1
+    shift
+    step "configure ${directory#"$root"/}" configure "$directory" -DM2SNET_WERROR=ON "$@" || return 1
+    step "build ${directory#"$root"/}" cmake --build "$directory" --parallel "$jobs" ${build_target:+--target $build_target}
+}
+
+sources() { # the C files of the repository, tracked or new
+    (cd "$root" && find include lib backends examples tests -name '*.[ch]' -not -path '*/build/*' | sort)
+}
+
+check_format() {
+    local files
+    mapfile -t files < <(sources)
+    cd "$root" && clang-format-14 --dry-run -Werror "${files[@]}" && say "files: ${#files[@]} formatted"
+}
+
+check_tidy() {
+    cd "$root" && find lib backends examples -name '*.c' | sort |
+        xargs -P "$jobs" -n 4 clang-tidy-14 --quiet -p "$build/release" \
+            --extra-arg=-idirafter"$(gcc -print-file-name=include)" --extra-arg=-Wno-unknown-warning-option
+}
+
+run_fuzzers() {
+    local target name count=0 work
+    for target in "$build"/clang/tests/fuzz/fuzz_*; do
+        if [ ! -f "$target" ] || [ ! -x "$target" ]; then
+            continue
+        fi
+        name=$(basename "$target")
+        work=$build/clang/fuzz-work/$name
+        mkdir -p "$work"
+        (cd "$build/clang" && "$target" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=2048 -max_len=65536 \
+            -print_final_stats=1 "$work" "$root/tests/fuzz/corpus/${name#fuzz_}") || return 1
+        count=$((count + 1))
+    done
+    say "fuzz: $count targets, $fuzz_seconds s each, no crash"
+}
+
+run_release() {
+    build_tree release -DCMAKE_BUILD_TYPE=Release -DM2SNET_BUILD_TESTS=ON || return 0
+    run_ctest release || true
+}
+
+run_format() {
+    # The version matters: others lay the same style out differently.
+    command -v apt-get >/dev/null && ! is_installed clang-format-14 && ! is_available clang-format-14 && {
+        printf '%-34s skipped: clang-format 14 is not in this distribution\n' format
+        skips+=(format)
+        return 0
+    }
+    wants_tool format clang-format-14 || return 0
+    step "format" check_format || true
+}
+
+run_asan() {
+    build_tree asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="$debug_flags" \
+        -DM2SNET_SANITIZE=address,undefined -DM2SNET_TEST_TIMEOUT_S=900 || return 0
+    # What is installed and exported is a matter of the release build.
+    run_ctest asan . "install|abi" || true
+}
+
+run_tsan() {
+    build_target=tests_tsan build_tree tsan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="$debug_flags" \
+        -DM2SNET_SANITIZE=thread -DM2SNET_BUILD_EXAMPLES=OFF -DM2SNET_TEST_TIMEOUT_S=900 || return 0
+    # The shadow memory of gcc 12's ThreadSanitizer does not fit every random address layout of newer kernels.
+    setarch "$(uname -m)" -R true 2>/dev/null && test_prefix=(setarch "$(uname -m)" -R)
+    TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1" run_ctest tsan '^tsan$' || true
+    test_prefix=()
+}
+
+run_openblas() {
+    wants_tool openblas libopenblas-serial-dev || return 0
+    build_tree openblas -DCMAKE_BUILD_TYPE=Release -DM2SNET_GEMM=openblas || return 0
+    run_ctest openblas '^(ops|parity)$' || true
+}
+
+run_clang() {
+    local version=14
+    command -v apt-get >/dev/null && ! is_installed clang-14 && ! is_available clang-14 && version=19
+    wants_tool clang clang-$version libclang-rt-$version-dev || return 0
+    build_tree clang -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="$debug_flags" -DCMAKE_C_COMPILER=clang-$version \
+        -DM2SNET_FUZZ=ON -DM2SNET_SANITIZE=address,undefined || return 0
+    step "fuzz build/clang" run_fuzzers || true
+}
+
+run_aarch64() {
+    wants_tool aarch64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static || return 0
+    build_tree aarch64 -DCMAKE_BUILD_TYPE=Release -DM2SNET_GEMM=none -DM2SNET_KERNELS_ONLY=ON \
+        -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64-linux-gnu.cmake" || return 0
+    run_ctest aarch64 '^ops$' || true
+}
+
+run_tidy() {
+    command -v apt-get >/dev/null && ! is_installed clang-tidy-14 && ! is_available clang-tidy-14 && {
+        printf '%-34s skipped: clang-tidy 14 is not in this distribution\n' tidy
+        skips+=(tidy)
+        return 0
+    }
+    wants_tool tidy clang-tidy-14 || return 0
+    [ -f "$build/release/compile_commands.json" ] ||
+        step "configure build/release" configure "$build/release" -DCMAKE_BUILD_TYPE=Release || return 0
+    step "tidy" check_tidy || true
+}
+
+install_build_packages || exit 1
+install_packages libcmocka-dev g++ || exit 1
+for name in "${phases[@]}"; do
+    "run_$name"
+done
+
+say ""
+say "$passed tests passed, $failed failed, $skipped_tests skipped; phases skipped: ${skips[*]:-none}; $SECONDS s in all"
+if [ ${#failures[@]} -gt 0 ]; then
+    printf 'FAILED: %s\n' "${failures[@]}"
+    exit 1
+fi
