@@ -81,15 +81,17 @@ if(M2SNET_GEMM_PROVIDER STREQUAL "onednn")
     if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
         set(M2SNET_OPENMP_OPTIONS -fopenmp)
     else()
-        # clang's own OpenMP is another runtime. No pragmas are used, so gcc's omp.h is all that is needed.
+        # clang's own OpenMP is another runtime. No pragmas are used, so gcc's omp.h is all that is needed: by itself,
+        # because the other headers of gcc's folder are not for clang.
         execute_process(
             COMMAND gcc -print-file-name=include
             OUTPUT_VARIABLE gcc_include
             OUTPUT_STRIP_TRAILING_WHITESPACE
         )
         if(EXISTS "${gcc_include}/omp.h")
-            set(M2SNET_OPENMP_OPTIONS -idirafter ${gcc_include})
+            file(COPY "${gcc_include}/omp.h" DESTINATION ${PROJECT_BINARY_DIR}/openmp)
         endif()
+        set(M2SNET_OPENMP_OPTIONS -idirafter ${PROJECT_BINARY_DIR}/openmp)
     endif()
 elseif(M2SNET_GEMM_PROVIDER STREQUAL "openblas")
     set(gemm_text "OpenBLAS (${M2SNET_OPENBLAS_LIBRARY})")

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/args.h"
+#include "common/json_writer.h"
 #include "common/paths.h"
 #include "common/progress_bar.h"
 #include "m2snet.h"
@@ -23,23 +24,29 @@ static const char help[] =
     ".safetensors with configuration, preprocessing and class names in its metadata.\n\n"
     "  --dtype TYPE        convolution weights as f32 (default), f16 or bf16; the rest stays f32\n"
     "  --config FILE       a JSON object whose keys replace those of the configuration (docs/file-format.md)\n"
+    "  --meta KEY=VALUE    add text to the metadata (\"m2snet.license=...\"); an empty VALUE removes KEY; repeatable\n"
     "  --selftest          store a small input and its float64 result, and run that test on the new file\n"
     "  --force             replace OUTPUT where it exists\n"
     "  --quiet             only errors\n" COMMON_OPTION_HELP
-    "Exit status: 0 done, 1 something failed and OUTPUT was not touched, 2 the command line makes no sense.\n";
+    "Exit status: 0 done, 1 something failed, 2 the command line makes no sense.\n";
 
-enum { OPTION_DTYPE = 1, OPTION_CONFIG, OPTION_SELFTEST, OPTION_FORCE, OPTION_QUIET };
+enum { OPTION_DTYPE = 1, OPTION_CONFIG, OPTION_META, OPTION_SELFTEST, OPTION_FORCE, OPTION_QUIET };
 
 static const struct option option_table[] = { { "dtype", required_argument, NULL, OPTION_DTYPE },
                                               { "config", required_argument, NULL, OPTION_CONFIG },
+                                              { "meta", required_argument, NULL, OPTION_META },
                                               { "selftest", no_argument, NULL, OPTION_SELFTEST },
                                               { "force", no_argument, NULL, OPTION_FORCE },
                                               { "quiet", no_argument, NULL, OPTION_QUIET },
                                               COMMON_OPTION_ROWS,
                                               { NULL, 0, NULL, 0 } };
 
+#define MAX_METADATA 64
+
 typedef struct settings {
     const char *input, *output, *config_file;
+    const char *metadata[MAX_METADATA]; /* KEY=VALUE */
+    size_t metadata_count;
     m2snet_save_options save;
     bool force, quiet;
 } settings;
@@ -56,6 +63,45 @@ static bool parse_dtype(const char *text, m2snet_dtype *dtype)
         complain("--dtype: expected f32, f16 or bf16, got \"%s\"", text);
         return false;
     }
+    return true;
+}
+
+/* The KEY=VALUE texts as a JSON object, from malloc; NULL when there is none. */
+static char *metadata_json(const settings *set)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *stream = set->metadata_count != 0 ? open_memstream(&text, &bytes) : NULL;
+    json_writer json;
+
+    if (stream == NULL) {
+        return NULL;
+    }
+    json_start(&json, stream);
+    json_open(&json, NULL, '{');
+    for (size_t i = 0; i < set->metadata_count; i++) {
+        const char *equals = strchr(set->metadata[i], '=');
+        char *key = format_text("%.*s", (int)(equals - set->metadata[i]), set->metadata[i]);
+
+        json_string(&json, key, equals + 1);
+        free(key);
+    }
+    json_close(&json, '}');
+    fclose(stream);
+    return text;
+}
+
+static bool add_metadata(settings *set, const char *text)
+{
+    if (strchr(text, '=') == NULL || text[0] == '=') {
+        complain("--meta: expected KEY=VALUE, got \"%s\"", text);
+        return false;
+    }
+    if (set->metadata_count == MAX_METADATA) {
+        complain("--meta: at most %d of them", MAX_METADATA);
+        return false;
+    }
+    set->metadata[set->metadata_count++] = text;
     return true;
 }
 
@@ -156,6 +202,7 @@ int main(int argc, char **argv)
     m2snet_cancel *cancel;
     m2snet_error error;
     char *config = NULL;
+    char *metadata;
     size_t config_bytes;
     int option;
     int code;
@@ -170,6 +217,11 @@ int main(int argc, char **argv)
             break;
         case OPTION_CONFIG:
             set.config_file = optarg;
+            break;
+        case OPTION_META:
+            if (!add_metadata(&set, optarg)) {
+                return usage_hint();
+            }
             break;
         case OPTION_SELFTEST:
             set.save.with_selftest = 1;
@@ -208,10 +260,13 @@ int main(int argc, char **argv)
         free(config);
         return library_error(NULL, &error);
     }
+    metadata = metadata_json(&set);
+    set.save.metadata_json = metadata;
     cancel = interrupt_install();
     code = convert(context, &set, config, cancel);
     interrupt_remove(cancel);
     m2snet_context_destroy(context);
+    free(metadata);
     free(config);
     return finish(code);
 }

@@ -44,13 +44,13 @@ typedef struct settings {
 } settings;
 
 /* What a report is made from. */
-typedef struct facts {
+typedef struct model_facts {
     m2snet_model *model;
     m2snet_model_info info;
     uint64_t multiply_adds; /* at --size */
     const char *selftest;   /* "passed", "failed", "none in the file", NULL when not run */
     double largest_difference;
-} facts;
+} model_facts;
 
 static const char *dtype_name(m2snet_dtype dtype)
 {
@@ -129,7 +129,7 @@ static void print_tensors(const m2snet_model *model)
     }
 }
 
-static void print_text(const settings *set, const facts *facts)
+static void print_text(const settings *set, const model_facts *facts)
 {
     const m2snet_model_info *info = &facts->info;
     char text[32];
@@ -196,7 +196,7 @@ static void json_tensors(json_writer *json, const m2snet_model *model)
     json_close(json, ']');
 }
 
-static void print_json(const settings *set, const facts *facts)
+static void print_json(const settings *set, const model_facts *facts)
 {
     const m2snet_model_info *info = &facts->info;
     json_writer json;
@@ -281,7 +281,7 @@ static int list_backends(const settings *set)
     return EXIT_DONE;
 }
 
-static int run_selftest(const settings *set, facts *facts)
+static int run_selftest(const settings *set, model_facts *facts)
 {
     m2snet_error error;
 
@@ -300,7 +300,7 @@ static int run_selftest(const settings *set, facts *facts)
 
 static int report(const settings *set, m2snet_context *context)
 {
-    facts facts = { .info.struct_size = sizeof(facts.info), .largest_difference = -1.0 };
+    model_facts facts = { .info.struct_size = sizeof(facts.info), .largest_difference = -1.0 };
     m2snet_error error;
     int code = EXIT_DONE;
 

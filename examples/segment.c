@@ -82,14 +82,14 @@ typedef struct settings {
     bool quiet;
 } settings;
 
-typedef struct engine {
+typedef struct engine_handles {
     m2snet_context *context;
     m2snet_model *model;
     m2snet_session *session;
     m2snet_model_info info;
-} engine;
+} engine_handles;
 
-static int open_engine(const settings *set, m2snet_cancel *cancel, engine *engine)
+static int open_engine(const settings *set, m2snet_cancel *cancel, engine_handles *engine)
 {
     m2snet_model_options options;
     m2snet_error error;
@@ -116,7 +116,7 @@ static int open_engine(const settings *set, m2snet_cancel *cancel, engine *engin
     return EXIT_DONE;
 }
 
-static void close_engine(engine *engine)
+static void close_engine(engine_handles *engine)
 {
     m2snet_session_destroy(engine->session);
     m2snet_model_destroy(engine->model);
@@ -194,7 +194,7 @@ static void print_line(const progress_bar *bar, const char *picture, const m2sne
                       (long long)area_px, in_mm2, ms);
 }
 
-static m2snet_status segment_picture(const settings *set, const engine *engine, const char *picture,
+static m2snet_status segment_picture(const settings *set, const engine_handles *engine, const char *picture,
                                      const progress_bar *bar, int32_t *found, m2snet_error *error)
 {
     m2snet_image_read_options reading;
@@ -260,7 +260,7 @@ static bool outputs_are_safe(const settings *set, const path_list *pictures)
     return safe;
 }
 
-static int segment_pictures(const settings *set, const engine *engine, const path_list *pictures)
+static int segment_pictures(const settings *set, const engine_handles *engine, const path_list *pictures)
 {
     size_t done = 0;
     size_t hits = 0;
@@ -294,7 +294,7 @@ static int segment_pictures(const settings *set, const engine *engine, const pat
 static int run_pictures(const settings *set, char *const *arguments, m2snet_cancel *cancel)
 {
     path_list pictures = { 0 };
-    engine engine = { 0 };
+    engine_handles engine = { 0 };
     bool all_there = true;
     int code;
 
@@ -339,7 +339,7 @@ static m2snet_status view_array(m2snet_context *context, const npy_array *array,
     return m2snet_tensor_create(context, &desc, array->data, tensor, error);
 }
 
-static int run_array(const settings *set, const engine *engine, const npy_array *input, npy_array *logits,
+static int run_array(const settings *set, const engine_handles *engine, const npy_array *input, npy_array *logits,
                      const m2snet_control *control)
 {
     m2snet_tensor *src = NULL;
@@ -381,7 +381,7 @@ static int run_arrays(const settings *set, m2snet_cancel *cancel)
     output_list outputs = { 0 };
     npy_array input = { 0 };
     npy_array logits = { 0 };
-    engine engine = { 0 };
+    engine_handles engine = { 0 };
     m2snet_control control = { .cancel = cancel };
     int code;
 

@@ -53,8 +53,8 @@
  * fork. After fork() a child may only exec, _exit, or use contexts it creates
  *   itself; handles made before the fork must not be used in the child.
  * The host. The library does not print, exit, abort, or touch signals, locale,
- *   FPU flags, or any other library's global thread settings. It reads two environment
- *   variables, M2SNET_DEBUG and M2SNET_BACKEND_PATH, at context creation. It may
+ *   FPU flags, or any other library's global thread settings. It reads one environment
+ *   variable, at context creation: M2SNET_DEBUG=1 raises log_level to DEBUG. It may
  *   be unloaded (dlclose) once every context has been destroyed.
  */
 #ifndef M2SNET_H
@@ -250,8 +250,10 @@ typedef enum m2snet_dtype {
 
 typedef struct m2snet_save_options {
     size_t struct_size;
-    m2snet_dtype dtype;    /* of convolution weights: F32 (default), F16 or BF16; the rest stays F32 */
-    int32_t with_selftest; /* 1: store a small input and this library's float64 result (m2snet_model_selftest) */
+    m2snet_dtype dtype;        /* of convolution weights: F32 (default), F16 or BF16; the rest stays F32 */
+    const char *metadata_json; /* object of strings added to the file's metadata ("m2snet.license": ...); NULL = none.
+                                * An empty string removes a key. "m2snet.config" is the library's own. */
+    int32_t with_selftest;     /* 1: store a small input and this library's float64 result (m2snet_model_selftest) */
     m2snet_control control;
 } m2snet_save_options;
 M2SNET_API void m2snet_save_options_init(m2snet_save_options *options);
@@ -466,8 +468,8 @@ M2SNET_API void m2snet_predict_options_init(m2snet_predict_options *options);
 M2SNET_API m2snet_status m2snet_predict(m2snet_session *session, const m2snet_image *image,
                                         const m2snet_predict_options *options, m2snet_result **result,
                                         m2snet_error *error);
-/* count images, of any sizes, in one run; results[0..count) are set or, on failure, all NULL. The buffers, region
- * and spacing of options apply to every image, so the caller's buffers must be NULL when count > 1. */
+/* count images of any sizes, computed several at a time; results[0..count) are set or, on failure, all NULL. The
+ * buffers, region and spacing of options apply to every image, so the caller's buffers must be NULL when count > 1. */
 M2SNET_API m2snet_status m2snet_predict_batch(m2snet_session *session, const m2snet_image *images, int32_t count,
                                               const m2snet_predict_options *options, m2snet_result **results,
                                               m2snet_error *error);
@@ -498,7 +500,7 @@ M2SNET_API m2snet_status m2snet_result_component(const m2snet_result *result, in
                                                  m2snet_component *component, m2snet_error *error);
 /* Outer contour of a component as a closed polygon along pixel edges, clockwise on the screen: count points,
  * points[2i], points[2i+1] = x, y in px (0,0 = outer corner of the top left pixel). */
-M2SNET_API m2snet_status m2snet_result_contour(const m2snet_result *result, int32_t index, const int32_t **points,
+M2SNET_API m2snet_status m2snet_result_contour(m2snet_result *result, int32_t index, const int32_t **points,
                                                int32_t *count, m2snet_error *error);
 
 /* The inference receipt: what was run on what. */

@@ -20,7 +20,6 @@ typedef struct m2s_gemm {
     const float *a;
     int64_t a_stride; /* numbers from a row to the next */
     const float *b;
-    int64_t b_depth; /* rows of the packed panels: depth, or more where this product is a part of a deeper one */
     float *c;
     int64_t c_stride;
     const float *bias;     /* may be NULL */
@@ -124,6 +123,8 @@ extern const m2s_cpu_kernels m2s_cpu_kernels_avx2;
 extern const m2s_cpu_kernels m2s_cpu_kernels_avx512;
 #endif
 
+/* How far the widest window reaches beyond its centre. */
+int64_t m2s_subtract_reach(const m2s_subtract *subtract);
 /* Numbers of scratch that subtract_rows needs for so many rows at once. */
 int64_t m2s_subtract_scratch(const m2s_subtract *subtract, int64_t rows);
 
@@ -132,8 +133,9 @@ void m2s_gemm_pack(const m2s_cpu_kernels *kernels, const float *b, int64_t depth
                    int64_t column_stride, float *packed);
 int64_t m2s_gemm_packed_columns(const m2s_cpu_kernels *kernels, int64_t columns); /* with padding */
 
-/* Weights (o, i, 3, 3) to (m + 2)^2 packed matrices i x o, computed in double. */
+/* Weights (o, i, 3, 3), transformed in double. Input channels in blocks of `block`, each block (m + 2)^2 matrices
+ * (channels of the block x o) packed for m2s_gemm: i (m + 2)^2 m2s_gemm_packed_columns(o) numbers in all. */
 void m2s_winograd_weights(const m2s_cpu_kernels *kernels, int m, const float *weights, int64_t o, int64_t i,
-                          float *packed);
+                          int64_t block, float *packed);
 
 #endif

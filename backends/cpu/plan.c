@@ -153,6 +153,36 @@ m2snet_status m2s_lowering_pack(const m2s_lowering *lowering, int32_t i, const c
     return acquire_pack(lowering, value, layout, bytes, rule, argument, packed, error);
 }
 
+m2snet_status m2s_lowering_plain_constants(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (int32_t i = 0; i < step->node.in_count && status == M2SNET_STATUS_OK; i++) {
+        if (m2s_lowering_is_constant(lowering, i)) {
+            const void *data = NULL;
+            status = m2s_lowering_pack(lowering, i, "plain", 0, NULL, NULL, &data, error);
+            step->args.in[i] = data;
+        }
+    }
+    return status;
+}
+
+/* ---- cutting work ---- */
+
+int64_t m2s_cut_count(int64_t units, int64_t each, int64_t target)
+{
+    int64_t chunks = (units * each + target - 1) / target;
+
+    chunks = chunks > 1 ? (chunks + 1) / 2 * 2 : 1;
+    return chunks < units ? chunks : units;
+}
+
+m2s_cut m2s_cut_part(int64_t units, int64_t chunks, int64_t chunk)
+{
+    return (m2s_cut){ chunk * units / chunks, (chunk + 1) * units / chunks };
+}
+
 /* ---- generic candidates ---- */
 
 static void run_reference(void *argument, int64_t chunk, int worker)
@@ -167,19 +197,13 @@ m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *er
 {
     m2s_step *step = lowering->step;
     const m2s_ref_kernel *kernel = m2s_ref_get_kernel(step->node.op, M2SNET_DTYPE_F32);
-    m2snet_status status = M2SNET_STATUS_OK;
+    m2snet_status status;
 
     if (kernel == NULL) {
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "no kernel for %s in F32",
                         m2s_op_get_info(step->node.op)->name);
     }
-    for (int32_t i = 0; i < step->node.in_count; i++) {
-        if (m2s_lowering_is_constant(lowering, i)) {
-            const void *data = NULL;
-            M2S_TRY(m2s_lowering_pack(lowering, i, "plain", 0, NULL, NULL, &data, error));
-            step->args.in[i] = data;
-        }
-    }
+    M2S_TRY(m2s_lowering_plain_constants(lowering, error));
     step->scratch_bytes = kernel->scratch_bytes != NULL ? kernel->scratch_bytes(&step->args) : 0;
     m2s_step_set_kernel(step, "ref");
     m2s_step_add_task(step, run_reference, kernel->chunks != NULL ? kernel->chunks(&step->args) : 1);
@@ -468,6 +492,7 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
             m2s_step *step = &plan->steps[plan->step_count];
             step_of[n] = plan->step_count++;
             step->plan = plan;
+            step->kernels = device->kernels;
             step->node = graph->nodes[n];
             step->multiply_adds = makes_constant(graph, &step->node) ? 0 : m2s_node_multiply_adds(graph, &step->node);
             m2s_ref_args_init(&step->args, graph, &step->node);

@@ -32,6 +32,7 @@ struct m2s_buffer {
 typedef struct m2s_step m2s_step;
 struct m2s_step {
     m2s_plan *plan;
+    const m2s_cpu_kernels *kernels;
     m2s_node node;
     m2s_ref_args args; /* shapes and attributes; in, out and scratch are set at the start of each run */
     char name[64];
@@ -89,6 +90,24 @@ typedef m2snet_status (*m2s_pack_rule)(void *argument, const float *plain, void 
  * numbers, dense. */
 m2snet_status m2s_lowering_pack(const m2s_lowering *lowering, int32_t i, const char *layout, size_t bytes,
                                 m2s_pack_rule rule, void *argument, const void **packed, m2snet_error *error);
+
+/* args.in of all constant inputs: their plain numbers, dense. */
+m2snet_status m2s_lowering_plain_constants(const m2s_lowering *lowering, m2snet_error *error);
+
+/* ---- cutting work ---- */
+
+typedef struct m2s_cut {
+    int64_t begin, end;
+} m2s_cut;
+
+/* Into how many even chunks units of `each` cost go, so that a chunk costs about `target`: an even number from two on,
+ * so that two workers end together; at most units. */
+int64_t m2s_cut_count(int64_t units, int64_t each, int64_t target);
+/* Part `chunk` of `chunks` of 0..units. */
+m2s_cut m2s_cut_part(int64_t units, int64_t chunks, int64_t chunk);
+
+/* About this many numbers of a result make a chunk where memory sets the speed. */
+#define M2S_CHUNK_NUMBERS 65536
 
 /* Candidates, by file. */
 m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *error);

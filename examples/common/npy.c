@@ -178,8 +178,10 @@ bool npy_write(const char *path, const npy_array *array)
     length += (size_t)snprintf(head + length, sizeof(head) - length,
                                "{'descr': '<f%zu', 'fortran_order': False, 'shape': (", array->item_bytes);
     for (int i = 0; i < array->rank; i++) {
-        length += (size_t)snprintf(head + length, sizeof(head) - length, "%lld,%s", (long long)array->dims[i],
-                                   i + 1 < array->rank ? " " : "");
+        length += (size_t)snprintf(head + length, sizeof(head) - length, "%lld%s", (long long)array->dims[i],
+                                   i + 1 < array->rank ? ", "
+                                   : array->rank == 1  ? ","
+                                                       : "");
     }
     length += (size_t)snprintf(head + length, sizeof(head) - length, "), }");
     while (length % 64 != 63) {

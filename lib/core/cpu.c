@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -17,8 +18,11 @@ static const char *const isa_names[M2S_ISA_COUNT] = { "baseline", "avx2", "avx51
 m2s_isa m2s_isa_detect(void)
 {
 #if defined(__x86_64__)
+    /* clang 14 has no name for F16C. */
+    unsigned eax, ebx, ecx = 0, edx;
+    bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !f16c) {
         return M2S_ISA_BASELINE;
     }
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
@@ -54,8 +58,10 @@ static int cgroup_limit(void)
     FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
 
     if (file != NULL) {
-        long long quota = 0, period = 0;
-        if (fscanf(file, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
+        char line[64] = "", *end = line; /* "QUOTA PERIOD", or "max PERIOD" */
+        long long quota = fgets(line, sizeof line, file) != NULL ? strtoll(line, &end, 10) : 0;
+        long long period = strtoll(end, NULL, 10);
+        if (quota > 0 && period > 0 && quota <= INT32_MAX * period) {
             limit = (int)((quota + period - 1) / period);
         }
         fclose(file);
@@ -82,7 +88,7 @@ void m2s_processor_name(char *name, size_t bytes)
     name[0] = '\0';
 #if defined(__x86_64__)
     unsigned words[12];
-    if (__get_cpuid_max(0x80000000u, NULL) >= 0x80000004u) {
+    if ((unsigned)__get_cpuid_max(0x80000000u, NULL) >= 0x80000004u) {
         for (unsigned i = 0; i < 3; i++) {
             __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
         }

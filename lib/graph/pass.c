@@ -162,6 +162,11 @@ fail:
     return status;
 }
 
+m2snet_status m2s_pass_copy(const m2s_graph *src, m2s_graph **dst, m2snet_error *error)
+{
+    return m2s_pass_run(src, NULL, dst, error);
+}
+
 const m2s_node *m2s_pass_producer(const m2s_pass *pass, m2s_value value, m2s_op op)
 {
     if (value == M2S_NONE || pass->src->values[value].kind != M2S_VALUE_NODE) {

@@ -20,6 +20,9 @@ typedef m2s_value (*m2s_pass_rule)(m2s_pass *pass, int32_t node);
 
 m2snet_status m2s_pass_run(const m2s_graph *src, m2s_pass_rule rule, m2s_graph **dst, m2snet_error *error);
 
+/* A copy without what nothing needs. */
+m2snet_status m2s_pass_copy(const m2s_graph *src, m2s_graph **dst, m2snet_error *error);
+
 /* The node of the old graph that makes `value`, if it is of kind op; else NULL. */
 const m2s_node *m2s_pass_producer(const m2s_pass *pass, m2s_value value, m2s_op op);
 /* Only one node reads value and it does not leave the graph: fusing its producer away costs nothing. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/encoder_res2net.h"
 
+#include <stdio.h>
+
 #include "net/layers.h"
 #include "net/names.h"
 
@@ -74,4 +76,54 @@ void m2s_encoder_res2net(m2s_graph *graph, const m2s_config *config, m2s_value i
         }
         level[s + 1] = m2s_graph_name(graph, x, m2s_key(graph, "enc%d", s + 2));
     }
+}
+
+#define MAX_CHANNELS 16384
+#define MAX_BLOCKS   64
+
+/* Output channels of a convolution's weights; 0 when the key is not there or is no such thing. */
+static int32_t conv_outputs(m2s_key_lookup lookup, void *user, const char *key)
+{
+    int32_t rank;
+    const int64_t *dims = lookup(user, key, &rank);
+
+    return dims != NULL && rank == 4 && dims[0] > 0 && dims[0] <= MAX_CHANNELS ? (int32_t)dims[0] : 0;
+}
+
+static int32_t block_outputs(m2s_key_lookup lookup, void *user, int stage, int32_t block, const char *conv)
+{
+    char key[96];
+
+    snprintf(key, sizeof key, "%s.layer%d.%d.%s.weight", M2S_NAME_ENCODER, stage, (int)block, conv);
+    return conv_outputs(lookup, user, key);
+}
+
+bool m2s_encoder_res2net_recognise(m2s_config *config, m2s_key_lookup lookup, void *user)
+{
+    static const int stem[3] = { 0, 3, 6 };
+    m2s_config found = *config;
+
+    for (int i = 0; i < 3; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "%s.conv1.%d.weight", M2S_NAME_ENCODER, stem[i]);
+        found.stem[i] = conv_outputs(lookup, user, key);
+        if (found.stem[i] == 0) {
+            return false;
+        }
+    }
+    for (int s = 0; s < 4; s++) {
+        m2s_res2net_stage *stage = &found.stage[s];
+        stage->blocks = 0;
+        while (stage->blocks < MAX_BLOCKS && block_outputs(lookup, user, s + 1, stage->blocks, "conv1") > 0) {
+            stage->blocks++;
+        }
+        stage->width = block_outputs(lookup, user, s + 1, 0, "convs.0");
+        stage->channels = block_outputs(lookup, user, s + 1, 0, "conv3");
+        if (stage->blocks == 0 || stage->width == 0 || stage->channels == 0) {
+            return false;
+        }
+    }
+    m2s_config_name_encoder(&found);
+    *config = found;
+    return true;
 }

@@ -4,16 +4,16 @@
 #include <inttypes.h>
 
 #include "net/decoder.h"
-#include "net/encoder_res2net.h"
+#include "net/encoder.h"
 #include "net/layers.h"
 #include "net/names.h"
 #include "net/subtraction.h"
 
-static void build(m2s_graph *graph, const m2s_config *config, m2s_value image)
+static void build(m2s_graph *graph, const m2s_config *config, const m2s_encoder *encoder, m2s_value image)
 {
     m2s_value level[5], feature[5], ce[4];
 
-    m2s_encoder_res2net(graph, config, image, level);
+    encoder->build(graph, config, image, level);
     feature[0] = level[0]; /* released: x1 enters unreduced */
     for (int i = 4; i >= 1; i--) {
         feature[i] = m2s_layer_cbr(graph, level[i], m2s_name_reducer(graph, i + 1), config->pyramid_channels);
@@ -31,6 +31,7 @@ static void build(m2s_graph *graph, const m2s_config *config, m2s_value image)
 m2snet_status m2s_net_build(m2s_memory *memory, const m2s_config *config, int64_t n, int64_t h, int64_t w,
                             m2snet_dtype dtype, m2s_graph **built, m2snet_error *error)
 {
+    const m2s_encoder *encoder = m2s_encoder_of(config);
     m2s_graph *graph = NULL;
     m2snet_status status;
 
@@ -42,8 +43,13 @@ m2snet_status m2s_net_build(m2s_memory *memory, const m2s_config *config, int64_
                         " px: the network takes 1 to 65536 images with sides of %d to %d px",
                         n, w, h, M2S_MIN_INPUT_PX, M2S_MAX_INPUT_PX);
     }
+    if (encoder == NULL) {
+        return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "encoder \"%s\" is not known to this library",
+                        config->encoder);
+    }
     M2S_TRY(m2s_graph_create(memory, dtype, &graph, error));
-    build(graph, config, m2s_graph_input(graph, M2S_NAME_IMAGE, (m2s_shape){ .n = n, .h = h, .w = w, .c = 3 }));
+    build(graph, config, encoder,
+          m2s_graph_input(graph, M2S_NAME_IMAGE, (m2s_shape){ .n = n, .h = h, .w = w, .c = 3 }));
     M2S_TRY(m2s_graph_finish(graph, error));
     *built = graph;
     return M2SNET_STATUS_OK;

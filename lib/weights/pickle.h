@@ -13,7 +13,8 @@
 
 #include "core/memory.h"
 
-#define M2S_PICKLE_MAX_VALUES (4u << 20) /* of one machine */
+#define M2S_PICKLE_MAX_VALUES  (4u << 20)  /* of one m2s_pickle */
+#define M2S_PICKLE_MAX_OPCODES (16u << 20) /* of one pickle */
 
 typedef enum m2s_pickle_kind {
     M2S_PICKLE_NONE,
@@ -55,26 +56,27 @@ typedef struct m2s_pickle_items {
 
 typedef struct m2s_pickle_global {
     m2s_pickle_text module, name;
-    int role; /* the machine's own: which table row */
-    const m2s_torch_dtype *dtype;
+    int role;                     /* what the machine makes of it, one of its enum */
+    const m2s_torch_dtype *dtype; /* of a storage class or a torch.dtype, else NULL */
 } m2s_pickle_global;
 
-typedef struct m2s_pickle_storage {
+typedef struct m2s_pickle_storage m2s_pickle_storage;
+struct m2s_pickle_storage {
     m2s_pickle_text key;
     const m2s_torch_dtype *dtype;
     int64_t count;       /* elements of the whole storage */
     int64_t view_offset; /* elements; tensors count from here */
     int64_t view_count;
-    m2s_pickle_value *root; /* for the reader of the file: one value stands for all with this key ... */
-    const char *data;       /* ... and knows where its bytes are; NULL = not yet */
+    m2s_pickle_storage *root; /* for the reader of the file: one stands for all with this key ... */
+    const char *data;         /* ... and knows where its bytes are; NULL = not yet */
     size_t data_bytes;
-} m2s_pickle_storage;
+};
 
 typedef struct m2s_pickle_tensor {
-    m2s_pickle_value *storage;
+    m2s_pickle_storage *storage;
     const m2s_torch_dtype *dtype;
-    int64_t offset;                /* elements, 0 or more */
-    const m2s_pickle_items *dims;  /* integers, 0 or more */
+    int64_t offset;                  /* elements, 0 or more */
+    const m2s_pickle_items *dims;    /* integers, 0 or more */
     const m2s_pickle_items *strides; /* integers, elements, 0 or more; as many as dims */
 } m2s_pickle_tensor;
 
@@ -84,11 +86,11 @@ struct m2s_pickle_value {
         bool boolean;
         int64_t integer;
         double real;
-        m2s_pickle_text text;   /* STRING, BYTES, BIG */
-        m2s_pickle_items list;  /* TUPLE, LIST, DICT */
-        m2s_pickle_global global;
-        m2s_pickle_storage storage;
-        m2s_pickle_tensor tensor;
+        m2s_pickle_text text;  /* STRING, BYTES, BIG */
+        m2s_pickle_items list; /* TUPLE, LIST, DICT */
+        m2s_pickle_global *global;
+        m2s_pickle_storage *storage;
+        m2s_pickle_tensor *tensor;
         const m2s_pickle_value *maker; /* OPAQUE: the global it is an instance or result of */
     } u;
 };
@@ -104,7 +106,7 @@ m2snet_status m2s_pickle_read(m2s_pickle *pickle, const void *data, size_t bytes
                               m2s_pickle_value **value, m2snet_error *error);
 
 /* All storages that were named so far, in the order they came. */
-m2s_pickle_value **m2s_pickle_storages(const m2s_pickle *pickle, size_t *count);
+m2s_pickle_storage **m2s_pickle_storages(const m2s_pickle *pickle, size_t *count);
 
 bool m2s_pickle_text_is(m2s_pickle_text text, const char *word);
 

@@ -189,8 +189,9 @@ static bool check_array(const float *actual_f32, const float *expected_f32, cons
         }
     }
     if (wrong > 0 && fail(file, line)) {
-        printf("%s: %zu of %zu elements differ, most at [%zu]: is %.9g, expected %.9g, tolerance %.3g + %.3g relative\n",
-               name, wrong, count, worst, worst_actual, worst_expected, absolute, relative);
+        printf(
+            "%s: %zu of %zu elements differ, most at [%zu]: is %.9g, expected %.9g, tolerance %.3g + %.3g relative\n",
+            name, wrong, count, worst, worst_actual, worst_expected, absolute, relative);
     }
     return wrong == 0;
 }

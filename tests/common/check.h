@@ -37,17 +37,16 @@ int check_finish(void);
 __attribute__((format(printf, 5, 6))) bool check_that(bool held, const char *file, int line, const char *text,
                                                       const char *format, ...);
 /* |actual - expected| <= absolute + relative * |expected|; two NaNs, or equal infinities, are near. */
-__attribute__((format(printf, 8, 9))) bool check_near(double actual, double expected, double absolute,
-                                                      double relative, const char *file, int line, const char *text,
-                                                      const char *format, ...);
+__attribute__((format(printf, 8, 9))) bool check_near(double actual, double expected, double absolute, double relative,
+                                                      const char *file, int line, const char *text, const char *format,
+                                                      ...);
 /* Every element near as above, and in the message the worst one's index. floats and doubles. */
 bool check_near_f32(const float *actual, const float *expected, size_t count, double absolute, double relative,
                     const char *file, int line, const char *name);
 bool check_near_f64(const double *actual, const double *expected, size_t count, double absolute, double relative,
                     const char *file, int line, const char *name);
 /* Equal bit for bit. */
-bool check_bytes(const void *actual, const void *expected, size_t bytes, const char *file, int line,
-                 const char *name);
+bool check_bytes(const void *actual, const void *expected, size_t bytes, const char *file, int line, const char *name);
 
 /* After the condition or the tolerances: a printf format with what helps to understand a failure. */
 #define CHECK(condition, ...) check_that((condition), __FILE__, __LINE__, #condition, __VA_ARGS__)

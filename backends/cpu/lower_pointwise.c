@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Steps that go through memory once, number by number or pixel by pixel: sums, differences, affine maps, channels
+ * moved about. */
+#include <string.h>
+
+#include "backends/cpu/plan.h"
+
+static int64_t pixels_of(m2s_shape shape)
+{
+    return shape.n * shape.h * shape.w;
+}
+
+/* Chunks are ranges of pixels of the result. */
+static m2s_cut pixel_range(const m2s_step *step, int64_t chunk)
+{
+    return m2s_cut_part(pixels_of(step->args.out_shape[0]), step->tasks[0].chunks, chunk);
+}
+
+static void run_add(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t channels = step->args.out_shape[0].c, at = pixels.begin * channels;
+    const float *src[M2S_ADD_MAX];
+
+    (void)worker;
+    for (int32_t i = 0; i < step->args.in_count; i++) {
+        src[i] = (const float *)step->args.in[i] + at;
+    }
+    step->kernels->add((float *)step->args.out[0] + at, src, step->args.in_count,
+                          (pixels.end - pixels.begin) * channels,
+                          step->node.op == M2S_OP_relu || step->node.attrs.relu != 0);
+}
+
+static void run_abs_diff(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t channels = step->args.out_shape[0].c, at = pixels.begin * channels;
+
+    (void)worker;
+    step->kernels->abs_diff((float *)step->args.out[0] + at, (const float *)step->args.in[0] + at,
+                               (const float *)step->args.in[1] + at, (pixels.end - pixels.begin) * channels);
+}
+
+static void run_slice(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t wide = step->args.in_shape[0].c, count = step->args.out_shape[0].c;
+    const float *src = (const float *)step->args.in[0] + step->node.attrs.begin;
+    float *dst = step->args.out[0];
+
+    (void)worker;
+    for (int64_t p = pixels.begin; p < pixels.end; p++) {
+        memcpy(dst + p * count, src + p * wide, (size_t)count * sizeof(float));
+    }
+}
+
+static void run_concat(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    m2s_cut pixels = pixel_range(step, chunk);
+    float *dst = (float *)step->args.out[0] + pixels.begin * step->args.out_shape[0].c;
+
+    (void)worker;
+    for (int64_t p = pixels.begin; p < pixels.end; p++) {
+        for (int32_t i = 0; i < step->args.in_count; i++) {
+            int64_t count = step->args.in_shape[i].c;
+            memcpy(dst, (const float *)step->args.in[i] + p * count, (size_t)count * sizeof(float));
+            dst += count;
+        }
+    }
+}
+
+static void run_channel_sum(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t channels = step->args.in_shape[0].c;
+
+    (void)worker;
+    step->kernels->channel_sum((float *)step->args.out[0] + pixels.begin,
+                                  (const float *)step->args.in[0] + pixels.begin * channels,
+                                  pixels.end - pixels.begin, channels);
+}
+
+static void run_plane_affine_relu(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t channels = step->args.out_shape[0].c;
+
+    (void)worker;
+    step->kernels->plane_affine_relu((float *)step->args.out[0] + pixels.begin * channels,
+                                        (const float *)step->args.in[0] + pixels.begin, step->args.in[1],
+                                        step->args.in[2], pixels.end - pixels.begin, channels);
+}
+
+m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    int64_t widest = step->args.out_shape[0].c;
+    int64_t pixels = pixels_of(step->args.out_shape[0]);
+    void (*run)(void *, int64_t, int) = NULL;
+
+    switch (step->node.op) {
+    case M2S_OP_add:
+    case M2S_OP_relu:
+        run = run_add;
+        break;
+    case M2S_OP_abs_diff:
+        run = run_abs_diff;
+        break;
+    case M2S_OP_slice_c:
+        run = run_slice;
+        break;
+    case M2S_OP_concat_c:
+        run = run_concat;
+        break;
+    case M2S_OP_channel_sum:
+        run = run_channel_sum;
+        widest = step->args.in_shape[0].c;
+        break;
+    case M2S_OP_plane_affine_relu:
+        run = run_plane_affine_relu;
+        break;
+    default:
+        return M2SNET_STATUS_UNSUPPORTED;
+    }
+    m2snet_status status = m2s_lowering_plain_constants(lowering, error);
+    if (status != M2SNET_STATUS_OK) {
+        return status;
+    }
+    m2s_step_set_kernel(step, "%s", step->kernels->name);
+    m2s_step_add_task(step, run, m2s_cut_count(pixels, widest, M2S_CHUNK_NUMBERS));
+    return M2SNET_STATUS_OK;
+}

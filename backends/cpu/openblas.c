@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu/openblas.h"
+
+#if defined(M2S_WITH_OPENBLAS) && !defined(M2S_WITH_ONEDNN)
+
+#include <cblas.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *m2s_openblas_version(char *text, size_t bytes)
+{
+    /* "OpenBLAS 0.3.21 DYNAMIC_ARCH ..." */
+    const char *config = openblas_get_config();
+    size_t length = strcspn(config, " ");
+
+    length += config[length] == ' ' ? 1 + strcspn(config + length + 1, " ") : 0;
+    snprintf(text, bytes, "%.*s", (int)length, config);
+    return text;
+}
+
+void m2s_openblas_gemm(const m2s_gemm *g)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)g->rows, (blasint)g->columns, (blasint)g->depth,
+                1.0f, g->a, (blasint)g->a_stride, g->b, (blasint)g->columns, g->accumulate ? 1.0f : 0.0f, g->c,
+                (blasint)g->c_stride);
+    for (int64_t r = 0; r < g->rows && (g->bias != NULL || g->residual != NULL || g->relu); r++) {
+        float *c = g->c + r * g->c_stride;
+        for (int64_t j = 0; j < g->columns; j++) {
+            float x = c[j];
+            x += g->bias != NULL ? g->bias[j] : 0.0f;
+            x += g->residual != NULL ? g->residual[r * g->residual_stride + j] : 0.0f;
+            c[j] = g->relu && x < 0.0f ? 0.0f : x;
+        }
+    }
+}
+
+#else
+
+const char *m2s_openblas_version(char *text, size_t bytes)
+{
+    (void)text;
+    (void)bytes;
+    return NULL;
+}
+
+void m2s_openblas_gemm(const m2s_gemm *gemm)
+{
+    (void)gemm; /* never chosen: there is no version */
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One 3x3 convolution, stride 1, padding 1, by Winograd's minimal filtering, as a part of a step. */
+#ifndef M2S_BACKENDS_CPU_WINOGRAD_H
+#define M2S_BACKENDS_CPU_WINOGRAD_H
+
+#include "backends/cpu/conv.h"
+
+typedef struct m2s_winograd {
+    int m;                        /* results of a tile's side: 2 or 4 */
+    int64_t h, w, in, out;        /* size of an image, channels */
+    int64_t tiles, chunks;        /* of an image; a chunk is a range of tiles */
+    int64_t block;                /* input channels transformed at once */
+    const float *weights;         /* m2s_winograd_weights */
+} m2s_winograd;
+
+/* Whether it is worth it for this size, and m, chunks and block. */
+bool m2s_winograd_choose(const m2s_cpu_kernels *kernels, int64_t h, int64_t w, int64_t in, int64_t out,
+                         m2s_winograd *winograd);
+/* Bytes a worker needs. */
+size_t m2s_winograd_scratch(const m2s_cpu_kernels *kernels, const m2s_winograd *winograd);
+/* Packs constant input i of the step, the weights. */
+m2snet_status m2s_winograd_pack(const m2s_lowering *lowering, int32_t i, m2s_winograd *winograd, m2snet_error *error);
+void m2s_winograd_run(const m2s_cpu_kernels *kernels, const m2s_winograd *winograd,
+                      const m2s_conv_operands *operands, int64_t chunk, void *scratch);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Models: weights and configuration, immutable, with the packed weights that their sessions share. */
+#ifndef M2S_RUN_MODEL_H
+#define M2S_RUN_MODEL_H
+
+#include <stdatomic.h>
+
+#include "net/config.h"
+#include "run/context.h"
+#include "weights/store.h"
+
+struct m2snet_model {
+    atomic_int references;
+    m2snet_context *context;
+    m2s_store *store;
+    m2s_config config;
+    char *config_json;
+    m2s_pack_cache *packs;
+    uint64_t parameters, multiply_adds;
+    size_t weight_bytes;
+};
+
+void m2s_model_options_default(m2snet_model_options *options);
+void m2s_save_options_default(m2snet_save_options *options);
+
+m2snet_status m2s_model_load_file(m2snet_context *context, const char *path, const m2snet_model_options *options,
+                                  m2snet_model **model, m2snet_error *error);
+m2snet_status m2s_model_load_memory(m2snet_context *context, const void *data, size_t bytes,
+                                    const m2snet_model_options *options, m2snet_model **model, m2snet_error *error);
+m2snet_status m2s_model_create(m2snet_context *context, const char *config_json, uint64_t seed, m2snet_model **model,
+                               m2snet_error *error);
+m2snet_model *m2s_model_retain(m2snet_model *model);
+void m2s_model_release(m2snet_model *model); /* NULL is fine */
+
+m2snet_status m2s_model_multiply_adds(const m2snet_model *model, int64_t h, int64_t w, uint64_t *multiply_adds,
+                                      m2snet_error *error);
+m2snet_status m2s_model_save_file(const m2snet_model *model, const char *path, const m2snet_save_options *options,
+                                  m2snet_error *error);
+m2snet_status m2s_model_selftest(m2snet_model *model, double *largest_difference, m2snet_error *error);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Pictures in, masks out: preparation, network, results at the picture's size, and the receipt. */
+#ifndef M2S_RUN_PREDICT_H
+#define M2S_RUN_PREDICT_H
+
+#include "image/postprocess.h"
+#include "run/session.h"
+
+struct m2snet_result {
+    m2snet_model *model; /* keeps the strings of the receipt alive */
+    m2s_segmentation segmentation;
+    m2snet_receipt receipt;
+    char preprocessing[192];
+    char *receipt_json;
+};
+
+void m2s_predict_options_default(m2snet_predict_options *options);
+
+/* results[0..count) are set or, on failure, all NULL. The session must be entered. */
+m2snet_status m2s_predict(m2snet_session *session, const m2snet_image *images, int32_t count,
+                          const m2snet_predict_options *options, m2snet_result **results, m2snet_error *error);
+void m2s_result_destroy(m2snet_result *result); /* NULL is fine */
+
+#endif

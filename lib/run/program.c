@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/program.h"
+
+#include "graph/pass.h"
+#include "run/fit.h"
+
+struct m2s_program {
+    m2snet_context *context; /* borrowed from the session */
+    m2s_graph *graph;
+    m2s_plan *plan;
+    m2s_binding *bindings;
+    int32_t binding_count;
+};
+
+static size_t value_bytes(const m2s_graph *graph, m2s_value value)
+{
+    const m2s_value_info *info = &graph->values[value];
+
+    return (size_t)m2s_shape_elements(info->shape) * m2s_dtype_bytes(info->dtype);
+}
+
+static bool is_bound(const m2s_value_info *info)
+{
+    return info->output || info->kind == M2S_VALUE_INPUT || info->kind == M2S_VALUE_SCALAR;
+}
+
+static m2snet_status make_buffers(m2s_program *program, m2snet_error *error)
+{
+    const m2s_graph *graph = program->graph;
+    m2snet_context *context = program->context;
+    int32_t count = 0;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        count += is_bound(&graph->values[v]);
+    }
+    program->bindings = m2s_calloc(&context->memory, (size_t)count, sizeof *program->bindings);
+    if (program->bindings == NULL) {
+        return m2s_fail_memory(error, "a plan's bindings", (size_t)count * sizeof *program->bindings);
+    }
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        if (is_bound(&graph->values[v])) {
+            m2s_binding *binding = &program->bindings[program->binding_count];
+            M2S_TRY(context->backend->buffer_alloc(context->device, value_bytes(graph, v), &binding->buffer, error));
+            binding->value = v;
+            program->binding_count++;
+        }
+    }
+fail:
+    return status;
+}
+
+m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
+                                 m2s_pack_cache *packs, m2s_control *control, m2s_program **created,
+                                 m2snet_error *error)
+{
+    m2s_program *program = m2s_calloc(&context->memory, 1, sizeof *program);
+    m2s_param_view *params = NULL;
+    m2snet_status status;
+
+    *created = NULL;
+    if (program == NULL) {
+        return m2s_fail_memory(error, "a plan", sizeof *program);
+    }
+    program->context = context;
+    m2s_graph_dump(graph, &context->log, "as built");
+    if (context->backend->literal) {
+        M2S_TRY(m2s_pass_copy(graph, &program->graph, error));
+    } else {
+        M2S_TRY(m2s_pass_inference(graph, &program->graph, error));
+        m2s_graph_dump(program->graph, &context->log, "for inference");
+    }
+    M2S_TRY(m2s_fit_views(&context->memory, program->graph, store, &params, error));
+    m2s_plan_request request = { program->graph, params, packs, control };
+    M2S_TRY(context->backend->plan_compile(context->device, &request, &program->plan, error));
+    M2S_TRY(make_buffers(program, error));
+    m2s_free(&context->memory, params);
+    *created = program;
+    return M2SNET_STATUS_OK;
+fail:
+    m2s_free(&context->memory, params);
+    m2s_program_destroy(program);
+    return status;
+}
+
+void m2s_program_destroy(m2s_program *program)
+{
+    if (program == NULL) {
+        return;
+    }
+    m2snet_context *context = program->context;
+    for (int32_t i = 0; i < program->binding_count; i++) {
+        context->backend->buffer_free(context->device, program->bindings[i].buffer);
+    }
+    if (program->plan != NULL) {
+        context->backend->plan_free(context->device, program->plan);
+    }
+    m2s_free(&context->memory, program->bindings);
+    m2s_graph_destroy(program->graph);
+    m2s_free(&context->memory, program);
+}
+
+void m2s_program_info(const m2s_program *program, m2s_plan_info *info)
+{
+    program->context->backend->plan_info(program->plan, info);
+}
+
+bool m2s_program_step(const m2s_program *program, int32_t index, m2s_step_info *info)
+{
+    return program->context->backend->plan_step(program->plan, index, info);
+}
+
+const m2s_graph *m2s_program_graph(const m2s_program *program)
+{
+    return program->graph;
+}
+
+static m2snet_status find_binding(const m2s_program *program, const char *name, m2s_binding **found,
+                                  m2snet_error *error)
+{
+    m2s_value value = m2s_graph_find(program->graph, name);
+
+    for (int32_t i = 0; i < program->binding_count && value != M2S_NONE; i++) {
+        if (program->bindings[i].value == value) {
+            *found = &program->bindings[i];
+            return M2SNET_STATUS_OK;
+        }
+    }
+    return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "\"%s\" is no input or output of the plan", name);
+}
+
+m2snet_status m2s_program_write(m2s_program *program, const char *name, const void *data, m2snet_error *error)
+{
+    m2s_binding *binding;
+    m2snet_status status;
+
+    M2S_TRY(find_binding(program, name, &binding, error));
+    M2S_TRY(program->context->backend->buffer_write(program->context->device, binding->buffer, 0, data,
+                                                    value_bytes(program->graph, binding->value), error));
+fail:
+    return status;
+}
+
+m2snet_status m2s_program_read(const m2s_program *program, const char *name, void *data, m2snet_error *error)
+{
+    m2s_binding *binding;
+    m2snet_status status;
+
+    M2S_TRY(find_binding(program, name, &binding, error));
+    M2S_TRY(program->context->backend->buffer_read(program->context->device, binding->buffer, 0, data,
+                                                   value_bytes(program->graph, binding->value), error));
+fail:
+    return status;
+}
+
+m2snet_status m2s_program_run(m2s_program *program, m2s_buffer *arena, bool time_steps, m2s_control *control,
+                              m2snet_error *error)
+{
+    m2s_run_request request = { arena, program->bindings, program->binding_count, time_steps, control };
+
+    return program->context->backend->plan_run(program->context->device, program->plan, &request, error);
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/session.h"
+
+#include <string.h>
+
+#include "core/options.h"
+#include "net/m2snet.h"
+#include "net/names.h"
+#include "run/pack_cache.h"
+
+void m2s_session_options_default(m2snet_session_options *options)
+{
+    *options = (m2snet_session_options){ .struct_size = sizeof *options, .max_plans = 4 };
+}
+
+static m2snet_status check(const m2snet_model *model, m2snet_session_options *options, m2snet_error *error)
+{
+    int32_t *side[2] = { &options->input_width, &options->input_height };
+    int32_t usual[2] = { model->config.input_width, model->config.input_height };
+
+    if (options->precision != M2SNET_PRECISION_F32 && options->precision != M2SNET_PRECISION_F64) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "precision %d is not F32 or F64",
+                        (int)options->precision);
+    }
+    if (options->precision == M2SNET_PRECISION_F64 && !model->context->backend->literal) {
+        return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
+                        "precision F64 is computed by backend \"ref\" only; this context's is \"%s\"",
+                        model->context->backend->name);
+    }
+    if (options->max_plans < 1 || options->max_plans > M2S_SESSION_MAX_PLANS) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "max_plans is %d: expected 1 to %d", options->max_plans,
+                        M2S_SESSION_MAX_PLANS);
+    }
+    for (int i = 0; i < 2; i++) {
+        *side[i] = *side[i] == 0 ? usual[i] : *side[i];
+        if (*side[i] < M2S_MIN_INPUT_PX || *side[i] > M2S_MAX_INPUT_PX) {
+            return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "%s is %d: expected %d to %d, or 0 for the model's",
+                            i == 0 ? "input_width" : "input_height", *side[i], M2S_MIN_INPUT_PX, M2S_MAX_INPUT_PX);
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
+m2snet_status m2s_session_create(m2snet_model *model, const m2snet_session_options *given, m2snet_session **created,
+                                 m2snet_error *error)
+{
+    m2snet_session_options options;
+    m2snet_status status;
+
+    *created = NULL;
+    m2s_session_options_default(&options);
+    M2S_TRY(m2s_options_import("m2snet_session_options", given, &options, sizeof options, error));
+    M2S_TRY(check(model, &options, error));
+    m2snet_session *session = m2s_calloc(&model->context->memory, 1, sizeof *session);
+    if (session == NULL) {
+        return m2s_fail_memory(error, "a session", sizeof *session);
+    }
+    session->model = m2s_model_retain(model);
+    session->options = options;
+    atomic_init(&session->busy, false);
+    *created = session;
+fail:
+    return status;
+}
+
+void m2s_session_destroy(m2snet_session *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    m2snet_model *model = session->model;
+    m2s_session_trim(session);
+    m2s_free(&model->context->memory, session);
+    m2s_model_release(model);
+}
+
+m2snet_status m2s_session_enter(m2snet_session *session, m2snet_error *error)
+{
+    if (atomic_exchange(&session->busy, true)) {
+        return m2s_fail(error, M2SNET_STATUS_BUSY,
+                        "the session is in use on another thread: one session serves one thread at a time");
+    }
+    return M2SNET_STATUS_OK;
+}
+
+void m2s_session_leave(m2snet_session *session)
+{
+    atomic_store(&session->busy, false);
+}
+
+m2snet_dtype m2s_session_dtype(const m2snet_session *session)
+{
+    return session->options.precision == M2SNET_PRECISION_F64 ? M2SNET_DTYPE_F64 : M2SNET_DTYPE_F32;
+}
+
+static void drop_arena(m2snet_session *session)
+{
+    m2snet_context *context = session->model->context;
+
+    if (session->arena != NULL) {
+        context->backend->buffer_free(context->device, session->arena);
+    }
+    session->arena = NULL;
+    session->arena_bytes = 0;
+}
+
+static void drop_plan(m2snet_session *session, int32_t index)
+{
+    if (session->last == session->plans[index].program) {
+        session->last = NULL;
+    }
+    m2s_program_destroy(session->plans[index].program);
+    session->plans[index] = session->plans[--session->plan_count];
+}
+
+void m2s_session_trim(m2snet_session *session)
+{
+    while (session->plan_count > 0) {
+        drop_plan(session, session->plan_count - 1);
+    }
+    drop_arena(session);
+    m2s_pack_cache_trim(session->model->packs);
+}
+
+static m2snet_status compile(m2snet_session *session, int64_t n, int64_t h, int64_t w, m2s_control *control,
+                             m2s_program **program, m2snet_error *error)
+{
+    m2snet_model *model = session->model;
+    m2s_graph *graph = NULL;
+    m2snet_status status;
+
+    M2S_TRY(m2s_net_build(&model->context->memory, &model->config, n, h, w, m2s_session_dtype(session), &graph, error));
+    M2S_TRY(m2s_program_create(model->context, graph, model->store, model->packs, control, program, error));
+fail:
+    m2s_graph_destroy(graph);
+    return status;
+}
+
+m2snet_status m2s_session_plan_for(m2snet_session *session, int64_t n, int64_t h, int64_t w, m2s_control *control,
+                                   m2s_program **program, m2snet_error *error)
+{
+    m2snet_status status;
+
+    *program = NULL;
+    session->uses++;
+    for (int32_t i = 0; i < session->plan_count; i++) {
+        m2s_session_plan *plan = &session->plans[i];
+        if (plan->n == n && plan->h == h && plan->w == w) {
+            plan->last_use = session->uses;
+            *program = plan->program;
+            return M2SNET_STATUS_OK;
+        }
+    }
+    M2S_TRY(compile(session, n, h, w, control, program, error));
+    if (session->plan_count == session->options.max_plans) {
+        int32_t oldest = 0;
+        for (int32_t i = 1; i < session->plan_count; i++) {
+            oldest = session->plans[i].last_use < session->plans[oldest].last_use ? i : oldest;
+        }
+        drop_plan(session, oldest);
+    }
+    session->plans[session->plan_count++] =
+        (m2s_session_plan){ .n = n, .h = h, .w = w, .program = *program, .last_use = session->uses };
+fail:
+    return status;
+}
+
+m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *program, m2snet_error *error)
+{
+    m2snet_context *context = session->model->context;
+    uint64_t limit = session->options.memory_limit_bytes;
+    m2s_plan_info info;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    m2s_program_info(program, &info);
+    if (limit != 0 && info.arena_bytes > limit) {
+        return m2s_fail(error, M2SNET_STATUS_LIMIT,
+                        "this run needs %zu bytes of scratch memory, the session's memory_limit_bytes is %llu",
+                        info.arena_bytes, (unsigned long long)limit);
+    }
+    if (info.arena_bytes > session->arena_bytes) {
+        drop_arena(session); /* before the larger one: the two never exist together */
+        M2S_TRY(context->backend->buffer_alloc(context->device, info.arena_bytes, &session->arena, error));
+        session->arena_bytes = info.arena_bytes;
+    }
+fail:
+    return status;
+}
+
+m2snet_status m2s_session_run_dense(m2snet_session *session, m2s_program *program, const void *image, void *logits,
+                                    m2s_control *control, m2snet_error *error)
+{
+    m2snet_status status;
+
+    M2S_TRY(m2s_session_reserve(session, program, error));
+    M2S_TRY(m2s_program_write(program, M2S_NAME_IMAGE, image, error));
+    M2S_TRY(m2s_program_run(program, session->arena, session->time_steps, control, error));
+    M2S_TRY(m2s_program_read(program, M2S_NAME_LOGITS, logits, error));
+    session->last = program;
+fail:
+    return status;
+}

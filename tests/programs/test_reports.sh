@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# m2snet-info, m2snet-bench and m2snet-convert: what they report, as text and as JSON, and that they agree.
+# shellcheck source=tests/programs/program_test.sh
+. "$(dirname "${BASH_SOURCE[0]}")/program_test.sh"
+
+sha256=$(sha256sum "$model" | cut -d' ' -f1)
+
+# ---- info ----
+
+run 0 info "$model"
+says "sha256 +$sha256"
+says 'parameters +4,477,955$'
+says 'architecture +m2snet, encoder res2net_compact, 32 pyramid channels'
+says 'input +256 x 256 px'
+says 'class 0 +polyp'
+says 'not a medical device'
+run 0 info --tensors --size 352 "$model"
+says 'at 352 x 352'
+says 'f16 +16x3x3x3 +resnet\.conv1\.0\.weight'
+says 'i64 +scalar +resnet\.bn1\.num_batches_tracked'
+run 0 info --json --tensors --size 352x384 "$model"
+cp "$work/out" "$work/info.json"
+[ "$(value "$work/info.json" sha256 parameters classes.0 at_size.input_height tensors.0.shape.1 config.architecture |
+    tr '\n' ' ')" = "\"$sha256\" 4477955 \"polyp\" 384 3 \"m2snet\" " ] || complain "info --json has other values"
+run 0 info --quiet "$model"
+silent
+run 1 info --selftest "$model"
+says 'self-test +none in the file'
+run 0 info --list
+says '^cpu '
+says '^ref '
+run 0 info --list --json
+value "$work/out" backends.0.name library_version >/dev/null
+
+# ---- bench ----
+
+run 0 bench --model "$model" --size 64 --threads 1 --iterations 3
+says '^  network +[0-9.]+ +[0-9.]+ +[0-9.]+$'
+says 'GFLOP/s'
+run 0 bench --model "$model" --size 64 --threads 2 --iterations 4 --batch 2 --steps --json
+cp "$work/out" "$work/bench.json"
+[ "$(value "$work/bench.json" iterations batch threads input_width precision model_sha256 image_width | tr '\n' ' ')" \
+    = "4 2 2 64 \"f32\" \"$sha256\" 640 " ] || complain "bench --json has other values"
+value "$work/bench.json" decode.median_ms pre.median_ms network.median_ms network.min_ms network.p95_ms post.p95_ms \
+    predict.median_ms load.ms first_mask_ms second_predict_ms multiply_adds gflops peak.gflops peak.share \
+    memory.weight_bytes memory.packed_weight_bytes memory.arena_bytes memory.context_peak_bytes steps.0.name \
+    steps.0.kernel steps.0.median_ms steps.0.share >/dev/null
+awk -v values="$(value "$work/bench.json" network.min_ms network.median_ms network.p95_ms predict.median_ms |
+    tr '\n' ' ')" 'BEGIN { split(values, v, " "); exit !(v[1] > 0 && v[1] <= v[2] && v[2] <= v[3] && v[2] <= v[4]) }' ||
+    complain "bench --json: min, median and p95 are not in order"
+run 0 bench --model "$model" --size 64 --seconds 0 --image "$pictures/cju0roawvklrq0799vmjorwfv.jpg" --steps
+says 'sum of [0-9]+ steps'
+says '3 runs$'
+
+# ---- convert ----
+
+run 0 convert --selftest "$model" "$work/new.safetensors"
+says '^self-test passed'
+there "$work/new.safetensors"
+says "new.safetensors: safetensors, m2snet with res2net_compact, 4477955 parameters, sha256 $(
+    sha256sum "$work/new.safetensors" | cut -d' ' -f1
+)"
+run 0 info --selftest --json "$work/new.safetensors"
+value "$work/out" selftest.result selftest.largest_difference metadata sha256 >/dev/null
+run 2 convert "$model" "$work/new.safetensors"
+errs 'exists: --force replaces it'
+run 0 convert --force --quiet --dtype bf16 "$model" "$work/new.safetensors"
+silent
+run 0 info --tensors "$work/new.safetensors"
+says 'bf16 +16x3x3x3 '
+run 2 convert --force "$work/new.safetensors" "$work/./new.safetensors"
+errs 'would overwrite the input'
+run 0 convert --force --quiet --meta 'm2snet.license=No "quoted" licence' \
+    --meta m2snet.card= "$model" "$work/new.safetensors"
+run 0 info --json "$work/new.safetensors"
+cp "$work/out" "$work/info.json"
+[ "$(value "$work/info.json" metadata | grep -c 'm2snet.license": "No \\"quoted\\" licence"')" -eq 1 ] ||
+    complain "--meta adds nothing"
+[ "$(value "$work/info.json" metadata | grep -c 'm2snet.card')" -eq 0 ] || complain "--meta KEY= does not remove it"
+run 2 convert --force --meta nothing "$model" "$work/new.safetensors"
+errs 'expected KEY=VALUE'
+printf '{"threshold": 0.25, "input_size": 128}' >"$work/config.json"
+run 0 convert --config "$work/config.json" "$model" "$work/other.safetensors"
+run 0 info "$work/other.safetensors"
+says 'threshold +0\.25$'
+says 'input +128 x 128 px'
+printf '{"threshold": ' >"$work/config.json"
+run 1 convert --config "$work/config.json" "$model" "$work/none.safetensors"
+run 1 convert --config "$work/missing.json" "$model" "$work/none.safetensors"
+run 1 convert "$model" "$work/no/such/folder.safetensors"
+absent "$work/none.safetensors"
+[ "$(sha256sum "$model" | cut -d' ' -f1)" = "$sha256" ] || complain "the model has changed"
+finish
