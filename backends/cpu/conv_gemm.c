@@ -24,7 +24,6 @@ static bool awkward_stride(int64_t numbers)
 void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_shape weights, m2s_shape dst,
                           const m2s_attrs *attrs, bool in_place, m2s_conv_gemm *conv)
 {
-    char version[64];
     bool point = weights.kh == 1 && weights.kw == 1 && attrs->stride == 1 && attrs->pad == 0;
     int64_t pixels = dst.n * dst.h * dst.w;
 
@@ -44,15 +43,17 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
         .groups = attrs->groups,
         .depth = weights.i * weights.kh * weights.kw,
         .gemm = kernels->gemm,
-        .packed_panels = true,
         .provider = kernels->name,
     };
-    if (kernels->vector < 8 && m2s_openblas_version(version, sizeof version) != NULL) {
+    conv->columns = m2s_gemm_packed_columns(kernels, conv->out);
+    conv->panel = kernels->panel_columns;
+#if defined(M2S_WITH_OPENBLAS)
+    if (kernels->vector < 8) { /* own products with FMA reach 90 % of the peak and more */
         conv->gemm = m2s_openblas_gemm;
-        conv->packed_panels = false;
+        conv->columns = conv->panel = conv->out;
         conv->provider = "openblas";
     }
-    conv->columns = conv->packed_panels ? m2s_gemm_packed_columns(kernels, conv->out) : conv->out;
+#endif
     if (point && (in_place || !awkward_stride(src.c))) {
         conv->block = conv->depth;
     } else {
@@ -60,11 +61,11 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
         conv->block = conv->depth < GATHER_DEPTH ? conv->depth : GATHER_DEPTH;
     }
     int64_t work = conv->depth * conv->out;
-    if (pixels >= FEW_ROWS || conv->out <= kernels->panel_columns) {
+    if (pixels >= FEW_ROWS || conv->out <= conv->panel) {
         conv->row_chunks = m2s_cut_count((pixels + 13) / 14, 14 * work, CHUNK_WORK);
         conv->column_chunks = 1;
     } else {
-        int64_t panels = (conv->out + kernels->panel_columns - 1) / kernels->panel_columns;
+        int64_t panels = (conv->out + conv->panel - 1) / conv->panel;
         conv->row_chunks = 1;
         conv->column_chunks = m2s_cut_count(panels, pixels * work / panels, CHUNK_WORK);
     }
@@ -88,27 +89,19 @@ size_t m2s_conv_gemm_scratch(const m2s_conv_gemm *conv)
 
 /* ---- weights ---- */
 
-typedef struct pack_request {
-    const m2s_cpu_kernels *kernels;
-    const m2s_conv_gemm *conv;
-} pack_request;
-
 /* Group by group, block by block of the depth; the depth runs through the window's rows, columns, then channels. */
 static m2snet_status pack_weights(void *argument, const float *plain, void *packed, m2snet_error *error)
 {
-    const pack_request *request = argument;
-    const m2s_conv_gemm *conv = request->conv;
-    const m2s_cpu_kernels *kernels = request->kernels;
+    const m2s_conv_gemm *conv = argument;
     int64_t window = conv->kh * conv->kw;
-    int64_t width = conv->packed_panels ? kernels->panel_columns : conv->columns;
     float *dst = packed;
 
     (void)error;
     for (int64_t g = 0; g < conv->groups; g++) {
         for (int64_t begin = 0; begin < conv->depth; begin += conv->block) {
             int64_t end = begin + conv->block < conv->depth ? begin + conv->block : conv->depth;
-            for (int64_t panel = 0; panel < conv->columns; panel += width) {
-                int64_t columns = conv->columns - panel < width ? conv->columns - panel : width;
+            for (int64_t panel = 0; panel < conv->columns; panel += conv->panel) {
+                int64_t columns = conv->columns - panel < conv->panel ? conv->columns - panel : conv->panel;
                 for (int64_t k = begin; k < end; k++) {
                     const float *src = plain + (g * conv->out + panel) * conv->depth + k % conv->in * window + k / conv->in;
                     for (int64_t j = 0; j < columns; j++) {
@@ -123,13 +116,12 @@ static m2snet_status pack_weights(void *argument, const float *plain, void *pack
 
 m2snet_status m2s_conv_gemm_pack(const m2s_lowering *lowering, int32_t i, m2s_conv_gemm *conv, m2snet_error *error)
 {
-    pack_request request = { .kernels = lowering->device->kernels, .conv = conv };
     size_t bytes = (size_t)(conv->groups * conv->depth * conv->columns) * sizeof(float);
     const void *packed = NULL;
     char name[48];
 
     snprintf(name, sizeof name, "gemm %s %lld g%lld", conv->provider, (long long)conv->block, (long long)conv->groups);
-    m2snet_status status = m2s_lowering_pack(lowering, i, name, bytes, pack_weights, &request, &packed, error);
+    m2snet_status status = m2s_lowering_pack(lowering, i, name, bytes, pack_weights, conv, &packed, error);
     conv->weights = packed;
     return status;
 }
@@ -175,14 +167,42 @@ static void gather(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_
 void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_t chunk, void *scratch)
 {
     int64_t group = chunk / (conv->row_chunks * conv->column_chunks);
-    m2s_cut rows = m2s_cut_part(conv->n * conv->oh * conv->ow, conv->row_chunks, chunk / conv->column_chunks % conv->row_chunks);
-    int64_t panel = conv->packed_panels ? 32 : 1;
-    m2s_cut columns = { 0, 0 };
+    m2s_cut rows = m2s_cut_part(conv->n * conv->oh * conv->ow, conv->row_chunks,
+                                chunk / conv->column_chunks % conv->row_chunks);
+    m2s_cut panels = m2s_cut_part((conv->out + conv->panel - 1) / conv->panel, conv->column_chunks,
+                                  chunk % conv->column_chunks);
+    int64_t column = panels.begin * conv->panel, channel = group * conv->out + column;
+    int64_t columns = (panels.end * conv->panel < conv->out ? panels.end * conv->panel : conv->out) - column;
+    int64_t step = conv->rows > 0 ? conv->rows : rows.end - rows.begin;
+    const float *weights = conv->weights + group * conv->depth * conv->columns;
 
-    (void)panel;
-    (void)columns;
-    (void)rows;
-    (void)group;
-    (void)o;
-    (void)scratch;
+    for (int64_t row = rows.begin; row < rows.end; row += step) {
+        int64_t count = rows.end - row < step ? rows.end - row : step;
+        for (int64_t begin = 0; begin < conv->depth; begin += conv->block) {
+            int64_t end = begin + conv->block < conv->depth ? begin + conv->block : conv->depth;
+            bool last = end == conv->depth;
+            m2s_gemm gemm = {
+                .rows = count,
+                .columns = columns,
+                .depth = end - begin,
+                .a = scratch,
+                .a_stride = gather_stride(conv),
+                .b = weights + begin * conv->columns + column * (end - begin),
+                .c = o->dst + row * o->dst_pixel + channel,
+                .c_stride = o->dst_pixel,
+                .bias = last && o->bias != NULL ? o->bias + channel : NULL,
+                .residual = last && o->residual != NULL ? o->residual + row * o->residual_pixel + channel : NULL,
+                .residual_stride = o->residual_pixel,
+                .accumulate = begin > 0,
+                .relu = last && o->relu,
+            };
+            if (conv->rows > 0) {
+                gather(conv, o, group * conv->in, row, count, begin, end, scratch);
+            } else {
+                gemm.a = o->src + row * o->src_pixel + group * conv->in;
+                gemm.a_stride = o->src_pixel;
+            }
+            conv->gemm(&gemm);
+        }
+    }
 }

@@ -16,10 +16,9 @@ typedef struct m2s_conv_gemm {
     int64_t block;                     /* of the depth, gathered and multiplied at once */
     int64_t rows;                      /* pixels gathered at once; 0 = read in place */
     int64_t row_chunks, column_chunks; /* chunks = row_chunks column_chunks groups */
-    int64_t columns;                   /* of a packed group */
+    int64_t columns, panel;            /* of a packed group; of a panel: with columns of zeros at the end */
     const float *weights;
     m2s_gemm_function gemm;
-    bool packed_panels; /* b in the panels of kernels->gemm; else row by row */
     const char *provider;
 } m2s_conv_gemm;
 

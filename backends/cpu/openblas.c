@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu/openblas.h"
 
-#if defined(M2S_WITH_OPENBLAS) && !defined(M2S_WITH_ONEDNN)
-
 #include <cblas.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,19 +31,3 @@ void m2s_openblas_gemm(const m2s_gemm *g)
         }
     }
 }
-
-#else
-
-const char *m2s_openblas_version(char *text, size_t bytes)
-{
-    (void)text;
-    (void)bytes;
-    return NULL;
-}
-
-void m2s_openblas_gemm(const m2s_gemm *gemm)
-{
-    (void)gemm; /* never chosen: there is no version */
-}
-
-#endif

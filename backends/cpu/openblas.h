@@ -8,9 +8,13 @@
 
 #include "backends/cpu/kernels.h"
 
-/* "OpenBLAS 0.3.21", or NULL where it is not built in. */
+#if defined(M2S_WITH_OPENBLAS)
+
+/* "OpenBLAS 0.3.21" */
 const char *m2s_openblas_version(char *text, size_t bytes);
 /* As kernels->gemm, with b (depth x columns) row by row. */
 void m2s_openblas_gemm(const m2s_gemm *gemm);
+
+#endif
 
 #endif

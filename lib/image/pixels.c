@@ -103,12 +103,12 @@ int32_t m2s_image_channels(m2snet_pixel_format format)
 }
 
 /* NaN fails both comparisons and gives 0. */
-static uint8_t windowed(double value, double low, double high, double scale)
+static uint8_t windowed(double value, double low, double high)
 {
     if (value >= high) {
         return 255;
     }
-    return value > low ? (uint8_t)((value - low) * scale + 0.5) : 0;
+    return value > low ? (uint8_t)((value - low) * 255.0 / (high - low) + 0.5) : 0;
 }
 
 const uint8_t *m2s_image_row_u8(const m2snet_image *image, int32_t x, int32_t y, int32_t width, uint8_t *scratch)
@@ -118,7 +118,6 @@ const uint8_t *m2s_image_row_u8(const m2snet_image *image, int32_t x, int32_t y,
     bool is_full = image->window_low == 0.0f && image->window_high == 0.0f;
     double low = is_full ? 0.0 : (double)image->window_low;
     double high = is_full ? (image->format == M2SNET_PIXEL_GRAY16 ? 65535.0 : 1.0) : (double)image->window_high;
-    double scale = 255.0 / (high - low);
 
     switch (image->format) {
     case M2SNET_PIXEL_RGB8:
@@ -141,14 +140,14 @@ const uint8_t *m2s_image_row_u8(const m2snet_image *image, int32_t x, int32_t y,
         for (ptrdiff_t i = 0; i < width; i++) {
             uint16_t value; /* rows may start at odd addresses */
             memcpy(&value, src + 2 * i, sizeof value);
-            scratch[i] = windowed((double)value, low, high, scale);
+            scratch[i] = windowed((double)value, low, high);
         }
         break;
     case M2SNET_PIXEL_F32:
         for (ptrdiff_t i = 0; i < width; i++) {
             float value;
             memcpy(&value, src + 4 * i, sizeof value);
-            scratch[i] = windowed((double)value, low, high, scale);
+            scratch[i] = windowed((double)value, low, high);
         }
         break;
     }

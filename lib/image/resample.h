@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Resizing with a triangle filter that widens when it shrinks a picture: Pillow's BILINEAR, bit for bit.
+ * Resizing with a triangle filter that widens when it shrinks a picture: Pillow's BILINEAR, bit for bit (as of Pillow
+ * 9.4 and 11.1; Pillow 13 changes the order of the passes for pictures that grow in width and shrink in height).
  *
- * For one axis n_in -> n_out, with scale = n_in / n_out and support = max(scale, 1):
- *     centre = (o + 0.5) scale,  taps x in [trunc(centre - support + 0.5), trunc(centre + support + 0.5)) within
- * 0..n_in weight = max(0, 1 - |(x - centre + 0.5) / support|), divided by the sum of the weights First along rows, then
- * along columns; an axis whose size stays is left alone. 8-bit pixels use weights of 22 fractional bits, integer sums
- * rounded to nearest, and an 8-bit picture between the passes (Pillow's modes L and RGB). Floats use double weights and
- * sums, taps in order, and floats between the passes (Pillow's mode F).
+ * For one axis n_in -> n_out, with scale = n_in / n_out and support = max(scale, 1), output o is the sum over
+ *     x from trunc(centre - support + 0.5) up to, not including, trunc(centre + support + 0.5), within 0..n_in, of
+ *     in[x] max(0, 1 - |x - centre + 0.5| / support), divided by the sum of these weights, where
+ *     centre = (o + 0.5) scale.
+ *
+ * Along rows first, then along columns; an axis whose size stays is left alone.
+ *
+ * 8-bit pixels use weights of 22 fractional bits, integer sums rounded to nearest, and an 8-bit picture between the
+ * passes (Pillow's modes L and RGB). Floats use double weights and sums, taps in order, and floats between the passes
+ * (Pillow's mode F).
  *
  * Results do not depend on the pool, its threads or host->isa. */
 #ifndef M2S_IMAGE_RESAMPLE_H

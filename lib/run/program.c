@@ -131,7 +131,7 @@ static m2snet_status find_binding(const m2s_program *program, const char *name, 
 
 m2snet_status m2s_program_write(m2s_program *program, const char *name, const void *data, m2snet_error *error)
 {
-    m2s_binding *binding;
+    m2s_binding *binding = NULL;
     m2snet_status status;
 
     M2S_TRY(find_binding(program, name, &binding, error));
@@ -143,7 +143,7 @@ fail:
 
 m2snet_status m2s_program_read(const m2s_program *program, const char *name, void *data, m2snet_error *error)
 {
-    m2s_binding *binding;
+    m2s_binding *binding = NULL;
     m2snet_status status;
 
     M2S_TRY(find_binding(program, name, &binding, error));

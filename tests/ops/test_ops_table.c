@@ -6,7 +6,7 @@
  *   ref F32   with ref F64
  *   cpu F32   with ref F64, at every instruction set that this processor has (or the one after --isa)
  *
- * Each is run on 1, 2, 3 and 5 threads, twice on each, and must give the same bits every time. */
+ * Each is run on 1, 2, 3 and 5 threads, and on one twice, and must give the same bits every time. */
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -598,7 +598,7 @@ static void run_variant(harness *h, row *r, const variant *v)
     }
     for (int pool = 0; pool < HARNESS_POOLS; pool++) {
         harness_request request = {
-            .backend = v->backend, .isa = v->isa, .pool = h->pools[pool], .graph = graph, .runs = 2
+            .backend = v->backend, .isa = v->isa, .pool = h->pools[pool], .graph = graph, .runs = pool == 0 ? 2 : 1
         };
         if (!CHECK(harness_run(h, &request, &numbers, &error) == M2SNET_STATUS_OK, "%s", error.message)) {
             break;

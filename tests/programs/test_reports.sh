@@ -46,8 +46,8 @@ value "$work/bench.json" decode.median_ms pre.median_ms network.median_ms networ
     predict.median_ms load.ms first_mask_ms second_predict_ms multiply_adds gflops peak.gflops peak.share \
     memory.weight_bytes memory.packed_weight_bytes memory.arena_bytes memory.context_peak_bytes steps.0.name \
     steps.0.kernel steps.0.median_ms steps.0.share >/dev/null
-awk -v values="$(value "$work/bench.json" network.min_ms network.median_ms network.p95_ms predict.median_ms |
-    tr '\n' ' ')" 'BEGIN { split(values, v, " "); exit !(v[1] > 0 && v[1] <= v[2] && v[2] <= v[3] && v[2] <= v[4]) }' ||
+awk -v values="$(value "$work/bench.json" network.min_ms network.median_ms network.p95_ms | tr '\n' ' ')" \
+    'BEGIN { split(values, v, " "); exit !(v[1] > 0 && v[1] <= v[2] && v[2] <= v[3]) }' ||
     complain "bench --json: min, median and p95 are not in order"
 run 0 bench --model "$model" --size 64 --seconds 0 --image "$pictures/cju0roawvklrq0799vmjorwfv.jpg" --steps
 says 'sum of [0-9]+ steps'

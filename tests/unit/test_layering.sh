@@ -24,7 +24,7 @@ BEGIN {
     see["api"]     = "core graph net weights image run train eval"
     see["backends"]      = "core graph"
     see["backends/ref"]  = "core graph backends/backend.h"
-    see["backends/cpu"]  = "core graph backends/backend.h backends/ref/ref.h"
+    see["backends/cpu"]  = "core graph backends/backend.h backends/ref/ref.h backends/ref/kernel_cuts.h"
     see["backends/cuda"] = "core graph backends/backend.h"
     see["examples"]  = "common"
     see["tests/api"] = "common tests/common"
@@ -39,7 +39,7 @@ BEGIN {
     n = split("assert ctype dirent dlfcn errno fcntl fenv float getopt immintrin inttypes libgen limits link locale " \
               "math poll pthread sched semaphore setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib " \
               "stdnoreturn string strings tgmath time unistd sys/mman sys/random sys/resource sys/stat sys/syscall sys/time " \
-              "sys/types sys/utsname sys/wait arm_neon cpuid", names, " ")
+              "sys/types sys/utsname sys/wait arm_neon cpuid emmintrin", names, " ")
     for (i = 1; i <= n; i++)
         standard[names[i] ".h"] = 1
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * PNG in and out: every depth and colour type, damage, bombs, cancel, memory, files. */
+ * PNG in and out: every depth and colour type, damage, bombs, cancel, memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,13 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/image_fixture.h"
-#include "core/file.h"
 #include "image/decode.h"
 #include "image/file_png.h"
 
@@ -391,183 +388,6 @@ static void test_every_allocation_may_fail(void **state)
     image_fixture_end(&f);
 }
 
-/* ---- files ---- */
-
-typedef struct place {
-    char folder[64];
-    char path[128];
-} place;
-
-static int count_entries(const char *folder)
-{
-    char command[128];
-    char line[32] = "";
-
-    snprintf(command, sizeof command, "ls -A %s | wc -l", folder);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    assert_non_null(fgets(line, sizeof line, pipe));
-    pclose(pipe);
-    return atoi(line);
-}
-
-static void make_place(place *p, const char *name)
-{
-    snprintf(p->folder, sizeof p->folder, "/tmp/m2snet-test-XXXXXX");
-    assert_non_null(mkdtemp(p->folder));
-    snprintf(p->path, sizeof p->path, "%s/%s", p->folder, name);
-}
-
-static m2snet_status write_and_read(image_fixture *f, void *user)
-{
-    const place *p = user;
-    static const uint8_t pixels[6] = { 0, 50, 100, 150, 200, 250 };
-    m2snet_image image = { .data = pixels, .width = 3, .height = 2, .format = M2SNET_PIXEL_GRAY8 };
-    m2s_decode_options options = M2S_DECODE_DEFAULTS;
-    m2s_bitmap bitmap = { 0 };
-
-    m2snet_status status = m2s_png_write_file(&f->memory, p->path, &image, NULL, &f->error);
-    if (status == M2SNET_STATUS_OK) {
-        status = m2s_image_read(&f->memory, p->path, &options, NULL, &bitmap, &f->error);
-    }
-    if (status == M2SNET_STATUS_OK) {
-        assert_memory_equal(bitmap.pixels, pixels, sizeof pixels);
-    }
-    m2s_bitmap_release(&bitmap);
-    return status;
-}
-
-static void test_files(void **state)
-{
-    image_fixture f;
-    place p;
-
-    (void)state;
-    image_fixture_begin(&f, 0);
-    make_place(&p, "na\xc3\xafve name.png");
-    assert_int_equal(write_and_read(&f, &p), 0);
-    assert_int_equal(write_and_read(&f, &p), 0); /* over an existing file */
-    image_fixture_fail_each_allocation(&f, write_and_read, &p);
-    assert_int_equal(count_entries(p.folder), 1); /* no temporary is left */
-    assert_int_equal(unlink(p.path), 0);
-    assert_int_equal(rmdir(p.folder), 0);
-
-    m2s_decode_options options = M2S_DECODE_DEFAULTS;
-    m2s_bitmap bitmap;
-    assert_int_equal(m2s_image_read(&f.memory, p.path, &options, NULL, &bitmap, &f.error), M2SNET_STATUS_IO);
-    assert_true(strstr(f.error.message, p.path) != NULL && strstr(f.error.message, "No such file") != NULL);
-    assert_int_equal(write_and_read(&f, &p), M2SNET_STATUS_IO); /* the folder is gone */
-    image_fixture_end(&f);
-}
-
-static void test_files_keep_permissions_and_links(void **state)
-{
-    image_fixture f;
-    place p, link;
-    struct stat info;
-
-    (void)state;
-    image_fixture_begin(&f, 0);
-    make_place(&p, "file.png");
-    assert_int_equal(write_and_read(&f, &p), 0);
-    assert_int_equal(chmod(p.path, 0640), 0);
-    link = p;
-    snprintf(link.path, sizeof link.path, "%s/link.png", link.folder);
-    assert_int_equal(symlink("file.png", link.path), 0);
-    assert_int_equal(write_and_read(&f, &link), 0);
-    assert_int_equal(lstat(link.path, &info), 0);
-    assert_true(S_ISLNK(info.st_mode));
-    assert_int_equal(lstat(p.path, &info), 0);
-    assert_int_equal(info.st_mode & 0777, 0640);
-    assert_int_equal(count_entries(p.folder), 2);
-    unlink(link.path);
-    unlink(p.path);
-    rmdir(p.folder);
-    image_fixture_end(&f);
-}
-
-static void test_files_that_are_no_place_to_write(void **state)
-{
-    static const char *const paths[] = { "/dev/null", "/tmp", "/tmp/", "", ".", "/nonexistent/x.png" };
-    uint8_t pixel = 0;
-    m2snet_image image = { .data = &pixel, .width = 1, .height = 1, .format = M2SNET_PIXEL_GRAY8 };
-    image_fixture f;
-
-    (void)state;
-    image_fixture_begin(&f, 0);
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        assert_int_equal(m2s_png_write_file(&f.memory, paths[i], &image, NULL, &f.error), M2SNET_STATUS_IO);
-    }
-    struct stat info;
-    assert_int_equal(stat("/dev/null", &info), 0);
-    assert_true(S_ISCHR(info.st_mode));
-    image_fixture_end(&f);
-}
-
-static void test_files_that_cannot_be_read(void **state)
-{
-    image_fixture f;
-    uint8_t *data;
-    size_t size;
-    place p;
-
-    (void)state;
-    image_fixture_begin(&f, 0);
-    assert_int_equal(m2s_file_read(&f.memory, "/tmp", 1000, NULL, &data, &size, &f.error), M2SNET_STATUS_IO);
-    assert_true(strstr(f.error.message, "Is a directory") != NULL);
-    assert_int_equal(m2s_file_read(&f.memory, "/dev/zero", 1000000, NULL, &data, &size, &f.error), M2SNET_STATUS_LIMIT);
-    assert_int_equal(m2s_file_read(&f.memory, "/dev/null", 0, NULL, &data, &size, &f.error), M2SNET_STATUS_OK);
-    assert_int_equal(size, 0);
-    m2s_free(&f.memory, data);
-
-    make_place(&p, "sparse");
-    FILE *file = fopen(p.path, "wb");
-    assert_non_null(file);
-    assert_int_equal(ftruncate(fileno(file), (off_t)1 << 40), 0);
-    fclose(file);
-    assert_int_equal(m2s_file_read(&f.memory, p.path, 1 << 20, NULL, &data, &size, &f.error), M2SNET_STATUS_LIMIT);
-    f.memory.limit_bytes = (uint64_t)1 << 30;
-    assert_int_equal(m2s_file_read(&f.memory, p.path, UINT64_MAX, NULL, &data, &size, &f.error),
-                     M2SNET_STATUS_OUT_OF_MEMORY);
-    f.memory.limit_bytes = 0;
-    unlink(p.path);
-
-    /* A pipe whose writer never comes can be left. */
-    m2snet_cancel token;
-    m2snet_control user = { NULL, NULL, &token };
-    m2s_control control;
-    atomic_init(&token.requested, 1);
-    m2s_control_init(&control, &user);
-    assert_int_equal(mkfifo(p.path, 0600), 0);
-    assert_int_equal(m2s_file_read(&f.memory, p.path, 1000, &control, &data, &size, &f.error), M2SNET_STATUS_CANCELLED);
-    assert_null(data);
-    unlink(p.path);
-    rmdir(p.folder);
-    image_fixture_end(&f);
-}
-
-static void test_pipes(void **state)
-{
-    image_fixture f;
-    int ends[2];
-    char path[64];
-    uint8_t *data;
-    size_t size;
-
-    (void)state;
-    image_fixture_begin(&f, 0);
-    assert_int_equal(pipe(ends), 0);
-    assert_int_equal(write(ends[1], "hello", 5), 5);
-    close(ends[1]);
-    snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
-    assert_int_equal(m2s_file_read(&f.memory, path, 5, NULL, &data, &size, &f.error), M2SNET_STATUS_OK);
-    assert_int_equal(size, 5);
-    assert_memory_equal(data, "hello", 6);
-    m2s_free(&f.memory, data);
-    close(ends[0]);
-    image_fixture_end(&f);
-}
-
 static void test_neither_png_nor_jpeg(void **state)
 {
     image_fixture f;
@@ -601,11 +421,6 @@ int main(void)
         cmocka_unit_test(test_what_is_written_reads_back),
         cmocka_unit_test(test_other_formats_are_not_written),
         cmocka_unit_test(test_every_allocation_may_fail),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_files_keep_permissions_and_links),
-        cmocka_unit_test(test_files_that_are_no_place_to_write),
-        cmocka_unit_test(test_files_that_cannot_be_read),
-        cmocka_unit_test(test_pipes),
         cmocka_unit_test(test_neither_png_nor_jpeg),
     };
 

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which candidates an op has, in the order in which they are tried. A candidate declines a node by what it sees of
+ * shapes and attributes, never by timing, so that a plan is the same on every run. */
+#include "backends/cpu/plan.h"
+
+#define MOST_CANDIDATES 4
+
+#if defined(M2S_WITH_ONEDNN)
+#define ONEDNN(candidate) candidate,
+#else
+#define ONEDNN(candidate)
+#endif
+
+static const m2s_candidate candidates[M2S_OP_COUNT][MOST_CANDIDATES + 1] = {
+    [M2S_OP_conv2d] = { m2s_lower_conv_winograd, ONEDNN(m2s_lower_conv_onednn) m2s_lower_conv_gemm },
+    [M2S_OP_res2_groups] = { m2s_lower_res2_groups },
+    [M2S_OP_relu] = { m2s_lower_pointwise },
+    [M2S_OP_add] = { m2s_lower_pointwise },
+    [M2S_OP_abs_diff] = { m2s_lower_pointwise },
+    [M2S_OP_slice_c] = { m2s_lower_pointwise },
+    [M2S_OP_concat_c] = { m2s_lower_pointwise },
+    [M2S_OP_channel_sum] = { m2s_lower_pointwise },
+    [M2S_OP_plane_affine_relu] = { m2s_lower_pointwise },
+    [M2S_OP_max_pool] = { m2s_lower_pool },
+    [M2S_OP_avg_pool] = { m2s_lower_pool },
+    [M2S_OP_resize] = { m2s_lower_pool },
+    [M2S_OP_multi_scale_subtract] = { m2s_lower_subtract },
+};
+
+const m2s_candidate *m2s_cpu_candidates(m2s_op op)
+{
+    return (unsigned)op < (unsigned)M2S_OP_COUNT ? candidates[op] : NULL;
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * conv2d and res2_groups by the backend's own products: Winograd where it pays, gathered windows elsewhere. */
+#include <string.h>
+
+#include "backends/cpu/conv_gemm.h"
+#include "backends/cpu/winograd.h"
+
+static void free_detail(m2s_memory *memory, void *detail)
+{
+    m2s_free(memory, detail);
+}
+
+static m2snet_status add_detail(const m2s_lowering *lowering, size_t bytes, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+
+    step->detail = m2s_calloc(lowering->device->host->memory, 1, bytes);
+    step->free_detail = free_detail;
+    return step->detail != NULL ? M2SNET_STATUS_OK : m2s_fail_memory(error, step->name, bytes);
+}
+
+/* A step's operands for one image. */
+static m2s_conv_operands conv2d_operands(const m2s_step *step, int64_t image)
+{
+    m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
+    const float *residual = step->args.in[3];
+
+    return (m2s_conv_operands){
+        .src = (const float *)step->args.in[0] + image * src.h * src.w * src.c,
+        .src_pixel = src.c,
+        .bias = step->args.in[2],
+        .residual = residual != NULL ? residual + image * dst.h * dst.w * dst.c : NULL,
+        .residual_pixel = dst.c,
+        .dst = (float *)step->args.out[0] + image * dst.h * dst.w * dst.c,
+        .dst_pixel = dst.c,
+        .relu = step->node.attrs.relu != 0,
+    };
+}
+
+static m2snet_status pack_bias(const m2s_lowering *lowering, int32_t i, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    const void *data = NULL;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (m2s_lowering_is_constant(lowering, i)) {
+        status = m2s_lowering_pack(lowering, i, "plain", 0, NULL, NULL, &data, error);
+        step->args.in[i] = data;
+    }
+    return status;
+}
+
+/* ---- conv2d, Winograd ---- */
+
+static void run_winograd(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    const m2s_winograd *winograd = step->detail;
+    m2s_conv_operands operands = conv2d_operands(step, chunk / winograd->chunks);
+
+    m2s_winograd_run(step->kernels, winograd, &operands, chunk % winograd->chunks,
+                     m2s_step_worker_scratch(step, worker));
+}
+
+m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    const m2s_attrs *attrs = &step->node.attrs;
+    m2s_shape src = step->args.in_shape[0], weights = step->args.in_shape[1];
+    m2s_winograd winograd;
+    m2snet_status status;
+
+    if (weights.kh != 3 || weights.kw != 3 || attrs->stride != 1 || attrs->pad != 1 || attrs->dilation != 1 ||
+        attrs->groups != 1 || !m2s_lowering_is_constant(lowering, 1) ||
+        !m2s_winograd_choose(step->kernels, src.h, src.w, src.c, weights.o, &winograd)) {
+        return M2SNET_STATUS_UNSUPPORTED;
+    }
+    M2S_TRY(add_detail(lowering, sizeof winograd, error));
+    M2S_TRY(m2s_winograd_pack(lowering, 1, &winograd, error));
+    M2S_TRY(pack_bias(lowering, 2, error));
+    memcpy(step->detail, &winograd, sizeof winograd);
+    step->worker_bytes = m2s_winograd_scratch(step->kernels, &winograd);
+    m2s_step_set_kernel(step, "winograd f%dx%d %s", winograd.m, winograd.m, step->kernels->name);
+    m2s_step_add_task(step, run_winograd, src.n * winograd.chunks);
+fail:
+    return status;
+}
+
+/* ---- conv2d, matrix product ---- */
+
+typedef struct gemm_detail {
+    m2s_conv_gemm conv;
+    int64_t spread; /* numbers from a pixel to the next after spreading; 0 = not spread */
+} gemm_detail;
+
+static void run_gemm(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    const gemm_detail *detail = step->detail;
+    m2s_conv_operands operands = conv2d_operands(step, 0);
+
+    if (detail->spread > 0) {
+        operands.src = step->args.scratch;
+        operands.src_pixel = detail->spread;
+    }
+    m2s_conv_gemm_run(&detail->conv, &operands, chunk, m2s_step_worker_scratch(step, worker));
+}
+
+/* Copies the source with a line between pixels, once for all chunks that read it. */
+static void run_spread(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    const gemm_detail *detail = step->detail;
+    m2s_shape src = step->args.in_shape[0];
+    m2s_cut pixels = m2s_cut_part(src.n * src.h * src.w, step->tasks[0].chunks, chunk);
+
+    (void)worker;
+    for (int64_t p = pixels.begin; p < pixels.end; p++) {
+        memcpy((float *)step->args.scratch + p * detail->spread, (const float *)step->args.in[0] + p * src.c,
+               (size_t)src.c * sizeof(float));
+    }
+}
+
+m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
+    int64_t pixels = src.n * src.h * src.w;
+    gemm_detail *detail;
+    m2s_conv_gemm probe;
+    m2snet_status status;
+
+    if (!m2s_lowering_is_constant(lowering, 1)) {
+        return M2SNET_STATUS_UNSUPPORTED;
+    }
+    M2S_TRY(add_detail(lowering, sizeof *detail, error));
+    detail = step->detail;
+    m2s_conv_gemm_choose(step->kernels, src, step->args.in_shape[1], dst, &step->node.attrs, true, &detail->conv);
+    m2s_conv_gemm_choose(step->kernels, src, step->args.in_shape[1], dst, &step->node.attrs, false, &probe);
+    if (probe.rows > 0 && detail->conv.rows == 0) {
+        if (probe.column_chunks > 2) {
+            detail->spread = src.c + 16;
+            step->scratch_bytes = (size_t)(pixels * detail->spread) * sizeof(float);
+            m2s_step_add_task(step, run_spread, m2s_cut_count(pixels, src.c, M2S_CHUNK_NUMBERS));
+        } else {
+            detail->conv = probe;
+        }
+    }
+    M2S_TRY(m2s_conv_gemm_pack(lowering, 1, &detail->conv, error));
+    M2S_TRY(pack_bias(lowering, 2, error));
+    step->worker_bytes = m2s_conv_gemm_scratch(&detail->conv);
+    m2s_step_set_kernel(step, "gemm %s", detail->conv.provider);
+    m2s_step_add_task(step, run_gemm, m2s_conv_gemm_chunks(&detail->conv));
+fail:
+    return status;
+}
+
+/* ---- res2_groups ---- */
+
+/* The groups are read and written where they lie in the joined tensors; what is added to a group is the group before
+ * it, read from the result. */
+typedef struct groups_detail {
+    bool by_winograd;
+    m2s_winograd winograd[3];
+    m2s_conv_gemm gemm[3];
+    int64_t conv_chunks; /* of one convolution */
+    int64_t last_chunks; /* of the last group, which is copied or pooled */
+} groups_detail;
+
+static m2s_conv_operands group_operands(const m2s_step *step, int64_t group, int64_t image)
+{
+    m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
+    int64_t width = src.c / 4;
+    const float *in = (const float *)step->args.in[0] + image * src.h * src.w * src.c;
+    float *out = (float *)step->args.out[0] + image * dst.h * dst.w * dst.c;
+
+    return (m2s_conv_operands){
+        .src = in + group * width,
+        .src_pixel = src.c,
+        .addend = group > 0 && step->node.attrs.stage == 0 ? out + (group - 1) * width : NULL,
+        .addend_pixel = dst.c,
+        .bias = step->args.in[2 + 2 * group],
+        .dst = out + group * width,
+        .dst_pixel = dst.c,
+        .relu = true,
+    };
+}
+
+static void run_last_group(const m2s_step *step, int64_t chunk)
+{
+    const groups_detail *detail = step->detail;
+    m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
+    int64_t width = src.c / 4;
+    m2s_cut rows = m2s_cut_part(dst.n * dst.h, detail->last_chunks, chunk);
+
+    for (int64_t row = rows.begin; row < rows.end; row++) {
+        int64_t image = row / dst.h;
+        const float *in = (const float *)step->args.in[0] + image * src.h * src.w * src.c + 3 * width;
+        float *out = (float *)step->args.out[0] + image * dst.h * dst.w * dst.c + 3 * width;
+        if (step->node.attrs.stage != 0) {
+            m2s_window window = {
+                .h = src.h,
+                .w = src.w,
+                .channels = width,
+                .oh = dst.h,
+                .ow = dst.w,
+                .kernel = 3,
+                .stride = step->node.attrs.stride,
+                .pad = 1,
+                .count_include_pad = true,
+                .src = in,
+                .src_pixel = src.c,
+                .dst = out,
+                .dst_pixel = dst.c,
+            };
+            step->kernels->avg_pool_row(&window, row % dst.h);
+            continue;
+        }
+        for (int64_t x = 0; x < dst.w; x++) {
+            int64_t at = (row % dst.h * dst.w + x) * src.c;
+            memcpy(out + at, in + at, (size_t)width * sizeof(float));
+        }
+    }
+}
+
+static void run_group(const m2s_step *step, int64_t group, int64_t chunk, int worker)
+{
+    const groups_detail *detail = step->detail;
+    void *scratch = m2s_step_worker_scratch(step, worker);
+
+    if (detail->by_winograd) {
+        const m2s_winograd *winograd = &detail->winograd[group];
+        m2s_conv_operands operands = group_operands(step, group, chunk / winograd->chunks);
+        m2s_winograd_run(step->kernels, winograd, &operands, chunk % winograd->chunks, scratch);
+    } else {
+        m2s_conv_operands operands = group_operands(step, group, 0);
+        m2s_conv_gemm_run(&detail->gemm[group], &operands, chunk, scratch);
+    }
+}
+
+/* A stage block's groups do not depend on each other: one task. */
+static void run_stage(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    const groups_detail *detail = step->detail;
+
+    if (chunk < 3 * detail->conv_chunks) {
+        run_group(step, chunk / detail->conv_chunks, chunk % detail->conv_chunks, worker);
+    } else {
+        run_last_group(step, chunk - 3 * detail->conv_chunks);
+    }
+}
+
+static void run_group_0(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step *step = argument;
+    const groups_detail *detail = step->detail;
+
+    if (chunk < detail->conv_chunks) {
+        run_group(step, 0, chunk, worker);
+    } else {
+        run_last_group(step, chunk - detail->conv_chunks);
+    }
+}
+
+static void run_group_1(void *argument, int64_t chunk, int worker)
+{
+    run_group(argument, 1, chunk, worker);
+}
+
+static void run_group_2(void *argument, int64_t chunk, int worker)
+{
+    run_group(argument, 2, chunk, worker);
+}
+
+m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    const m2s_attrs *attrs = &step->node.attrs;
+    m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
+    m2s_shape group_src = src, group_dst = dst;
+    m2s_attrs conv = { .stride = attrs->stride, .pad = 1, .dilation = 1, .groups = 1 };
+    groups_detail *detail;
+    m2snet_status status;
+
+    for (int32_t i = 0; i < 3; i++) {
+        if (!m2s_lowering_is_constant(lowering, 1 + 2 * i)) {
+            return M2SNET_STATUS_UNSUPPORTED;
+        }
+    }
+    group_src.c = group_dst.c = src.c / 4;
+    M2S_TRY(add_detail(lowering, sizeof *detail, error));
+    detail = step->detail;
+    detail->by_winograd = attrs->stride == 1 && m2s_winograd_choose(step->kernels, src.h, src.w, src.c / 4, src.c / 4,
+                                                                    &detail->winograd[0]);
+    for (int32_t i = 0; i < 3; i++) {
+        if (detail->by_winograd) {
+            detail->winograd[i] = detail->winograd[0];
+            M2S_TRY(m2s_winograd_pack(lowering, 1 + 2 * i, &detail->winograd[i], error));
+        } else {
+            m2s_conv_gemm_choose(step->kernels, group_src, step->args.in_shape[1 + 2 * i], group_dst, &conv, true,
+                                 &detail->gemm[i]);
+            M2S_TRY(m2s_conv_gemm_pack(lowering, 1 + 2 * i, &detail->gemm[i], error));
+        }
+        M2S_TRY(pack_bias(lowering, 2 + 2 * i, error));
+    }
+    if (detail->by_winograd) {
+        detail->conv_chunks = src.n * detail->winograd[0].chunks;
+        step->worker_bytes = m2s_winograd_scratch(step->kernels, &detail->winograd[0]);
+        m2s_step_set_kernel(step, "winograd f%dx%d %s", detail->winograd[0].m, detail->winograd[0].m,
+                            step->kernels->name);
+    } else {
+        detail->conv_chunks = m2s_conv_gemm_chunks(&detail->gemm[0]);
+        step->worker_bytes = m2s_conv_gemm_scratch(&detail->gemm[0]);
+        m2s_step_set_kernel(step, "gemm %s", detail->gemm[0].provider);
+    }
+    detail->last_chunks = m2s_cut_count(dst.n * dst.h, dst.w * dst.c / 4, M2S_CHUNK_NUMBERS);
+    if (attrs->stage != 0) {
+        m2s_step_add_task(step, run_stage, 3 * detail->conv_chunks + detail->last_chunks);
+    } else {
+        m2s_step_add_task(step, run_group_0, detail->conv_chunks + detail->last_chunks);
+        m2s_step_add_task(step, run_group_1, detail->conv_chunks);
+        m2s_step_add_task(step, run_group_2, detail->conv_chunks);
+    }
+fail:
+    return status;
+}
