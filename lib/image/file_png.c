@@ -15,6 +15,7 @@
 #define ENCODE_FIRST_BYTES ((size_t)1 << 16)
 #define MAX_CHUNK_CACHE    128
 #define MAX_CHUNK_BYTES    ((size_t)1 << 20) /* of one metadata chunk; eXIf and palettes fit many times over */
+#define MAX_BLOCK_BYTES    ((size_t)4 << 20) /* of one allocation of libpng; its longest row takes an eighth of that */
 #define MESSAGE_BYTES      256
 
 /* What libpng's callbacks and the function under setjmp share. It lives in the caller of that function, so nothing of
@@ -50,8 +51,12 @@ static void on_warning(png_structp png, png_const_charp message)
 static png_voidp on_alloc(png_structp png, png_alloc_size_t bytes)
 {
     png_job *job = png_get_mem_ptr(png);
-    void *block = m2s_alloc(job->memory, bytes);
 
+    /* Some chunks (eXIf in libpng 1.6.39) are allocated at the size they claim before a byte of them is read. */
+    if (bytes > MAX_BLOCK_BYTES) {
+        return NULL;
+    }
+    void *block = m2s_alloc(job->memory, bytes);
     if (block == NULL) {
         job->refused_bytes = bytes;
     }

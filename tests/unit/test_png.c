@@ -221,6 +221,24 @@ static void test_bombs_are_refused_before_decoding(void **state)
     }
 }
 
+/* A chunk that claims far more than the file holds must not be allocated. */
+static void test_chunk_bomb(void **state)
+{
+    image_fixture f;
+    size_t size;
+    m2s_bitmap bitmap;
+
+    (void)state;
+    image_fixture_begin(&f, 0);
+    uint8_t *data = read_png("gray8_exif6", &size);
+    assert_memory_equal(data + 37, "eXIf", 4);
+    put_u32(data + 33, 0x7fffffff);
+    assert_int_equal(decode(&f, data, size, &bitmap), M2SNET_STATUS_FORMAT);
+    assert_true(atomic_load(&f.memory.peak_bytes) < 1000000);
+    free(data);
+    image_fixture_end(&f);
+}
+
 static void test_max_pixels_is_the_callers(void **state)
 {
     image_fixture f;
@@ -415,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_bombs_are_refused_before_decoding),
+        cmocka_unit_test(test_chunk_bomb),
         cmocka_unit_test(test_max_pixels_is_the_callers),
         cmocka_unit_test(test_missing_rows),
         cmocka_unit_test(test_cancel),

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Times the network here and in whichever of PyTorch, ONNX Runtime and OpenVINO the Python interpreter has, with the same
+# weights, in turns within one run, and prints ratios. None is needed to build or test libm2snet.
+set -eu
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+case ${1:-} in
+-h | --help)
+    cat <<'TEXT'
+Usage: scripts/compare.sh --model FILE [--size N] [--threads N] [--rounds N] [--json FILE]
+Environment: PYTHON (default python3), an interpreter with torch, and onnxruntime or openvino where they are to be
+compared. FILE is a .safetensors model (m2snet-convert makes one of a .pth).
+TEXT
+    exit 0
+    ;;
+esac
+bin=$here/../build/release/bin
+[ -x "$bin/m2snet-bench" ] || { echo "compare: build first: scripts/build.sh" >&2; exit 1; }
+exec "${PYTHON:-python3}" "$here/compare/compare.py" --bin "$bin" "$@"
