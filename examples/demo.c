@@ -286,10 +286,12 @@ static void write_markdown(FILE *page, const char *text)
             open = NULL;
         }
         if (open == NULL && length != 0) {
-            open = *text == '#' ? "h3" : mark != 0 ? "li" : "p";
-            fprintf(page, "<%s>", open);
+            open = *text == '#' ? "h3" : "p";
+            fprintf(page, "<%s>%s", open, *text == '-' ? "&bull; " : "");
         }
-        write_line(page, text + mark, length - mark);
+        if (length != 0) {
+            write_line(page, text + mark, length - mark);
+        }
         text += length + (text[length] == '\n');
     }
     if (open != NULL) {

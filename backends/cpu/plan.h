@@ -116,6 +116,7 @@ m2snet_status m2s_lower_pool(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_filter(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_subtract(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_conv_point(const m2s_lowering *lowering, m2snet_error *error); /* 1x1 windows */
 m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_onednn(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error);

@@ -515,6 +515,7 @@ const m2s_backend *m2s_backend_ref(void)
     static const m2s_backend backend = {
         .abi = M2S_BACKEND_ABI,
         .name = "ref",
+        .literal = true,
         .description = description,
         .device_count = device_count,
         .open = device_open,

@@ -4,39 +4,20 @@
 #include <math.h>
 #include <string.h>
 
-#define PRECISION_BITS 22 /* of a weight; with 8 bits of pixel and 1 of carry the sums fit 31 bits */
-#define ROUND_HALF     ((int32_t)1 << (PRECISION_BITS - 1))
-#define BLOCK          64 /* columns that the vertical passes keep in registers or the first cache */
-#define CUT_ROWS       16 /* rows to a chunk of work */
+#include "image/resample_kernels.h"
 
-/* The kernels below are compiled twice from the same text. Integers and uncontracted doubles give the same results in
- * any width. */
-#define KERNEL_BODY static inline __attribute__((always_inline)) void
-#if defined(__x86_64__)
-#define KERNEL_AVX2 __attribute__((target("avx2"))) static void
-#endif
-
-typedef int32_t i32x4 __attribute__((vector_size(16)));
-typedef uint8_t u8x4 __attribute__((vector_size(4)));
+#define CUT_ROWS 16 /* rows to a chunk of work */
 
 /* ---- weights ---- */
 
-/* The filter along one axis: output o is the sum over i < count[o] of weight[o * taps + i] * input[first[o] + i]. */
-typedef struct axis {
-    int32_t out, taps;
-    int32_t *first;
-    int32_t *count;
-    double *real;   /* for floats, or */
-    int32_t *fixed; /* for bytes */
-} axis;
-
-static void axis_release(m2s_memory *memory, axis *a)
+static void axis_release(m2s_memory *memory, m2s_filter_axis *a)
 {
     m2s_free(memory, a->first);
     m2s_free(memory, a->count);
     m2s_free(memory, a->real);
     m2s_free(memory, a->fixed);
-    *a = (axis){ 0 };
+    m2s_free(memory, a->split);
+    *a = (m2s_filter_axis){ 0 };
 }
 
 /* Weights of one output; the order of operations is Pillow's. */
@@ -64,19 +45,35 @@ static void weigh(int32_t in, double scale, double support, int32_t o, int32_t *
     *count = high - low;
 }
 
-static m2snet_status axis_make(m2s_memory *memory, int32_t in, int32_t out, bool is_fixed, axis *a, m2snet_error *error)
+static void fix_weights(m2s_filter_axis *a, int32_t o, const double *weights)
+{
+    int32_t *fixed = a->fixed + (ptrdiff_t)o * a->taps;
+    int16_t *split = a->split + 2 * (ptrdiff_t)o * a->taps;
+
+    for (int32_t i = 0; i < a->count[o]; i++) {
+        int32_t lower_at = i / M2S_SPLIT_TAPS * 2 * M2S_SPLIT_TAPS + i % M2S_SPLIT_TAPS;
+        fixed[i] = (int32_t)(0.5 + weights[i] * (1 << M2S_WEIGHT_BITS));
+        split[lower_at] = (int16_t)(fixed[i] & ((1 << M2S_WEIGHT_SPLIT_BITS) - 1));
+        split[lower_at + M2S_SPLIT_TAPS] = (int16_t)(fixed[i] >> M2S_WEIGHT_SPLIT_BITS);
+    }
+}
+
+static m2snet_status axis_make(m2s_memory *memory, int32_t in, int32_t out, bool is_fixed, m2s_filter_axis *a,
+                               m2snet_error *error)
 {
     double scale = (double)in / out;
     double support = scale < 1.0 ? 1.0 : scale;
-    size_t taps = 2 * (size_t)ceil(support) + 1;
+    size_t taps = (2 * (size_t)ceil(support) + M2S_SPLIT_TAPS) / M2S_SPLIT_TAPS * M2S_SPLIT_TAPS; /* 2 ceil + 1 fit */
     size_t total = (size_t)out * taps;
 
-    *a = (axis){ .out = out, .taps = (int32_t)taps };
+    *a = (m2s_filter_axis){ .out = out, .taps = (int32_t)taps };
     a->first = m2s_alloc_array(memory, (size_t)out, sizeof *a->first);
     a->count = m2s_alloc_array(memory, (size_t)out, sizeof *a->count);
     a->real = m2s_alloc_array(memory, is_fixed ? taps : total, sizeof *a->real);
     a->fixed = is_fixed ? m2s_alloc_array(memory, total, sizeof *a->fixed) : NULL;
-    if (a->first == NULL || a->count == NULL || a->real == NULL || (is_fixed && a->fixed == NULL)) {
+    a->split = is_fixed ? m2s_calloc(memory, 2 * total, sizeof *a->split) : NULL;
+    if (a->first == NULL || a->count == NULL || a->real == NULL ||
+        (is_fixed && (a->fixed == NULL || a->split == NULL))) {
         axis_release(memory, a);
         return m2s_fail_memory(error, "the weights of a resize",
                                total * (is_fixed ? sizeof *a->fixed : sizeof *a->real));
@@ -84,94 +81,32 @@ static m2snet_status axis_make(m2s_memory *memory, int32_t in, int32_t out, bool
     for (int32_t o = 0; o < out; o++) {
         double *weights = is_fixed ? a->real : a->real + (size_t)o * taps;
         weigh(in, scale, support, o, &a->first[o], &a->count[o], weights);
-        for (int32_t i = 0; is_fixed && i < a->count[o]; i++) {
-            a->fixed[(size_t)o * taps + (size_t)i] = (int32_t)(0.5 + weights[i] * (1 << PRECISION_BITS));
+        if (is_fixed) {
+            fix_weights(a, o, weights);
         }
     }
     return M2SNET_STATUS_OK;
 }
 
-/* ---- bytes ---- */
+/* ---- portable kernels ---- */
 
-/* Weights are not negative, so only the upper end needs clipping: rounded weights may add up to more than one. */
-static inline uint8_t to_byte(int32_t sum)
-{
-    int32_t value = sum >> PRECISION_BITS;
-
-    return (uint8_t)(value > 255 ? 255 : value);
-}
-
-static void horizontal_u8x1(const axis *a, const uint8_t *src, int32_t src_width, uint8_t *dst)
+static void horizontal_u8x1(const m2s_filter_axis *a, const uint8_t *src, int32_t src_width, uint8_t *dst)
 {
     (void)src_width;
     for (int32_t o = 0; o < a->out; o++) {
-        const uint8_t *pixel = src + a->first[o];
-        const int32_t *weight = a->fixed + (ptrdiff_t)o * a->taps;
-        int32_t sum = ROUND_HALF;
-        for (int32_t i = 0; i < a->count[o]; i++) {
-            sum += weight[i] * pixel[i];
-        }
-        dst[o] = to_byte(sum);
+        m2s_filter_gray_pixel(a, o, src, dst);
     }
 }
 
-KERNEL_BODY horizontal_u8x3_body(const axis *a, const uint8_t *src, int32_t src_width, uint8_t *dst)
+static void horizontal_u8x3(const m2s_filter_axis *a, const uint8_t *src, int32_t src_width, uint8_t *dst)
 {
+    (void)src_width;
     for (int32_t o = 0; o < a->out; o++) {
-        const uint8_t *pixel = src + 3 * (ptrdiff_t)a->first[o];
-        const int32_t *weight = a->fixed + (ptrdiff_t)o * a->taps;
-        int32_t count = a->count[o];
-        /* Four bytes are read for three, which the row's last pixel has not got. */
-        int32_t wide = a->first[o] + count < src_width ? count : count - 1;
-        i32x4 sum = { ROUND_HALF, ROUND_HALF, ROUND_HALF, 0 };
-        for (int32_t i = 0; i < wide; i++) {
-            u8x4 bytes;
-            memcpy(&bytes, pixel + 3 * (ptrdiff_t)i, sizeof bytes);
-            sum += __builtin_convertvector(bytes, i32x4) * weight[i];
-        }
-        for (int32_t i = wide; i < count; i++) {
-            const uint8_t *last = pixel + 3 * (ptrdiff_t)i;
-            sum += (i32x4){ last[0], last[1], last[2], 0 } * weight[i];
-        }
-        dst[3 * (ptrdiff_t)o] = to_byte(sum[0]);
-        dst[3 * (ptrdiff_t)o + 1] = to_byte(sum[1]);
-        dst[3 * (ptrdiff_t)o + 2] = to_byte(sum[2]);
+        m2s_filter_rgb_pixel(a, o, src, dst);
     }
 }
 
-/* One output row from count rows, stride bytes apart. */
-KERNEL_BODY vertical_u8_body(const uint8_t *src, ptrdiff_t stride, const int32_t *weight, int32_t count, uint8_t *dst,
-                             ptrdiff_t bytes)
-{
-    ptrdiff_t x = 0;
-
-    for (; x + BLOCK <= bytes; x += BLOCK) {
-        int32_t sum[BLOCK];
-        for (int j = 0; j < BLOCK; j++) {
-            sum[j] = ROUND_HALF;
-        }
-        for (int32_t i = 0; i < count; i++) {
-            const uint8_t *row = src + i * stride + x;
-            for (int j = 0; j < BLOCK; j++) {
-                sum[j] += weight[i] * row[j];
-            }
-        }
-        for (int j = 0; j < BLOCK; j++) {
-            dst[x + j] = to_byte(sum[j]);
-        }
-    }
-    for (; x < bytes; x++) {
-        int32_t sum = ROUND_HALF;
-        for (int32_t i = 0; i < count; i++) {
-            sum += weight[i] * src[i * stride + x];
-        }
-        dst[x] = to_byte(sum);
-    }
-}
-
-/* ---- floats ---- */
-
-static void horizontal_f32(const axis *a, const float *src, float *dst)
+static void horizontal_f32(const m2s_filter_axis *a, const float *src, float *dst)
 {
     for (int32_t o = 0; o < a->out; o++) {
         const float *pixel = src + a->first[o];
@@ -184,87 +119,25 @@ static void horizontal_f32(const axis *a, const float *src, float *dst)
     }
 }
 
-KERNEL_BODY vertical_f32_body(const float *src, ptrdiff_t stride, const double *weight, int32_t count, float *dst,
-                              ptrdiff_t width)
-{
-    ptrdiff_t x = 0;
-
-    for (; x + BLOCK <= width; x += BLOCK) {
-        double sum[BLOCK] = { 0 };
-        for (int32_t i = 0; i < count; i++) {
-            const float *row = src + i * stride + x;
-            for (int j = 0; j < BLOCK; j++) {
-                sum[j] += (double)row[j] * weight[i];
-            }
-        }
-        for (int j = 0; j < BLOCK; j++) {
-            dst[x + j] = (float)sum[j];
-        }
-    }
-    for (; x < width; x++) {
-        double sum = 0.0;
-        for (int32_t i = 0; i < count; i++) {
-            sum += (double)src[i * stride + x] * weight[i];
-        }
-        dst[x] = (float)sum;
-    }
-}
-
-/* ---- instruction sets ---- */
-
-typedef struct kernels {
-    void (*horizontal_u8x3)(const axis *a, const uint8_t *src, int32_t src_width, uint8_t *dst);
-    void (*vertical_u8)(const uint8_t *src, ptrdiff_t stride, const int32_t *weight, int32_t count, uint8_t *dst,
-                        ptrdiff_t bytes);
-    void (*vertical_f32)(const float *src, ptrdiff_t stride, const double *weight, int32_t count, float *dst,
-                         ptrdiff_t width);
-} kernels;
-
-static void horizontal_u8x3(const axis *a, const uint8_t *src, int32_t src_width, uint8_t *dst)
-{
-    horizontal_u8x3_body(a, src, src_width, dst);
-}
-
 static void vertical_u8(const uint8_t *src, ptrdiff_t stride, const int32_t *weight, int32_t count, uint8_t *dst,
                         ptrdiff_t bytes)
 {
-    vertical_u8_body(src, stride, weight, count, dst, bytes);
+    m2s_vertical_u8(src, stride, weight, count, dst, bytes);
 }
 
 static void vertical_f32(const float *src, ptrdiff_t stride, const double *weight, int32_t count, float *dst,
                          ptrdiff_t width)
 {
-    vertical_f32_body(src, stride, weight, count, dst, width);
+    m2s_vertical_f32(src, stride, weight, count, dst, width);
 }
 
-static const kernels portable_kernels = { horizontal_u8x3, vertical_u8, vertical_f32 };
+static const m2s_resample_kernels portable_kernels = { horizontal_u8x1, horizontal_u8x3, vertical_u8, vertical_f32 };
 
-#if defined(KERNEL_AVX2)
-KERNEL_AVX2 horizontal_u8x3_avx2(const axis *a, const uint8_t *src, int32_t src_width, uint8_t *dst)
+static const m2s_resample_kernels *choose_kernels(const m2s_host *host)
 {
-    horizontal_u8x3_body(a, src, src_width, dst);
-}
-
-KERNEL_AVX2 vertical_u8_avx2(const uint8_t *src, ptrdiff_t stride, const int32_t *weight, int32_t count, uint8_t *dst,
-                             ptrdiff_t bytes)
-{
-    vertical_u8_body(src, stride, weight, count, dst, bytes);
-}
-
-KERNEL_AVX2 vertical_f32_avx2(const float *src, ptrdiff_t stride, const double *weight, int32_t count, float *dst,
-                              ptrdiff_t width)
-{
-    vertical_f32_body(src, stride, weight, count, dst, width);
-}
-
-static const kernels avx2_kernels = { horizontal_u8x3_avx2, vertical_u8_avx2, vertical_f32_avx2 };
-#endif
-
-static const kernels *choose_kernels(const m2s_host *host)
-{
-#if defined(KERNEL_AVX2)
+#if defined(__x86_64__)
     if (host->isa >= M2S_ISA_AVX2) {
-        return &avx2_kernels;
+        return &m2s_resample_kernels_avx2;
     }
 #endif
     (void)host;
@@ -313,21 +186,21 @@ m2snet_status m2s_run_rows(const m2s_host *host, m2s_rows_fn rows, void *argumen
 
 /* One resize. Where the rows change length they are filtered into `between`, or straight into dst when that is all. */
 typedef struct resize {
-    const kernels *kernels;
+    const m2s_resample_kernels *kernels;
     const m2s_row_source *source; /* bytes, or */
     const float *floats;          /* floats, float_stride apart */
     ptrdiff_t float_stride;
     int32_t src_width;
-    ptrdiff_t row_bytes; /* of a filtered row */
-    const axis *across;  /* NULL: rows keep their length */
-    const axis *down;
+    ptrdiff_t row_bytes;           /* of a filtered row */
+    const m2s_filter_axis *across; /* NULL: rows keep their length */
+    const m2s_filter_axis *down;
     uint8_t *between;
     ptrdiff_t between_stride;
     uint8_t *dst;
     ptrdiff_t dst_stride;
     uint8_t *scratch;
     size_t scratch_bytes; /* of one worker */
-    axis axes[2];
+    m2s_filter_axis axes[2];
 } resize;
 
 static void filter_rows(void *argument, int32_t begin, int32_t end, int worker)
@@ -352,7 +225,7 @@ static void filter_rows(void *argument, int32_t begin, int32_t end, int worker)
         } else if (r->source->channels == 3) {
             r->kernels->horizontal_u8x3(r->across, row, r->src_width, out);
         } else {
-            horizontal_u8x1(r->across, row, r->src_width, out);
+            r->kernels->horizontal_u8x1(r->across, row, r->src_width, out);
         }
     }
 }
@@ -360,7 +233,7 @@ static void filter_rows(void *argument, int32_t begin, int32_t end, int worker)
 static void filter_columns(void *argument, int32_t begin, int32_t end, int worker)
 {
     const resize *r = argument;
-    const axis *a = r->down;
+    const m2s_filter_axis *a = r->down;
 
     (void)worker;
     for (int32_t o = begin; o < end; o++) {

@@ -28,6 +28,30 @@ typedef struct job {
     float *logits; /* of MAX_BATCH pictures */
 } job;
 
+/* Rows of the caller's buffer must not overlap. */
+static m2snet_status check_stride(const char *name, const void *buffer, ptrdiff_t stride_bytes, size_t row_bytes,
+                                  m2snet_error *error)
+{
+    size_t distance = stride_bytes < 0 ? (size_t)0 - (size_t)stride_bytes : (size_t)stride_bytes;
+
+    if (buffer != NULL && stride_bytes != 0 && distance < row_bytes) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "%s_stride_bytes is %td: a row has %zu bytes", name,
+                        stride_bytes, row_bytes);
+    }
+    return M2SNET_STATUS_OK;
+}
+
+static m2snet_status check_buffers(const m2snet_predict_options *o, size_t width, m2snet_error *error)
+{
+    m2snet_status status;
+
+    M2S_TRY(check_stride("probability", o->probability, o->probability_stride_bytes, width * sizeof(float), error));
+    M2S_TRY(check_stride("map", o->map, o->map_stride_bytes, width, error));
+    M2S_TRY(check_stride("mask", o->mask, o->mask_stride_bytes, width, error));
+fail:
+    return status;
+}
+
 static m2snet_status check_options(job *j, const m2snet_image *images, int32_t count, m2snet_error *error)
 {
     const m2snet_predict_options *o = j->options;
@@ -56,6 +80,7 @@ static m2snet_status check_options(job *j, const m2snet_image *images, int32_t c
         snprintf(name, sizeof name, count > 1 ? "image %d" : "image", (int)i);
         M2S_TRY(m2s_image_check(&images[i], name, error));
         M2S_TRY(m2s_postprocess_check(&j->post, images[i].width, images[i].height, error));
+        M2S_TRY(check_buffers(o, (size_t)images[i].width, error));
     }
 fail:
     return status;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/program.h"
 
+#include <inttypes.h>
+
 #include "graph/pass.h"
 #include "run/fit.h"
 
@@ -50,6 +52,25 @@ fail:
     return status;
 }
 
+/* One line a step, at DEBUG level. */
+static void dump_plan(const m2s_program *program)
+{
+    const m2s_log *log = &program->context->log;
+    m2s_plan_info info;
+    m2s_step_info step;
+
+    if (!m2s_log_wants(log, M2SNET_LOG_DEBUG)) {
+        return;
+    }
+    m2s_program_info(program, &info);
+    m2s_log_write(log, M2SNET_LOG_DEBUG, "plan: %" PRId32 " steps, %zu bytes of arena, %zu bytes of packed weights",
+                  info.steps, info.arena_bytes, info.packed_bytes);
+    for (int32_t i = 0; m2s_program_step(program, i, &step); i++) {
+        m2s_log_write(log, M2SNET_LOG_DEBUG, "%4" PRId32 "  %s: %s, %" PRIu64 " multiply-adds", i, step.name,
+                      step.kernel, step.multiply_adds);
+    }
+}
+
 m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
                                  m2s_pack_cache *packs, m2s_control *control, m2s_program **created,
                                  m2snet_error *error)
@@ -73,6 +94,7 @@ m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph
     M2S_TRY(m2s_fit_views(&context->memory, program->graph, store, &params, error));
     m2s_plan_request request = { program->graph, params, packs, control };
     M2S_TRY(context->backend->plan_compile(context->device, &request, &program->plan, error));
+    dump_plan(program);
     M2S_TRY(make_buffers(program, error));
     m2s_free(&context->memory, params);
     *created = program;

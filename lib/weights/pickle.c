@@ -165,7 +165,14 @@ __attribute__((format(printf, 2, 3))) static m2snet_status bad(const machine *m,
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    return m2s_fail(m->error, M2SNET_STATUS_FORMAT, "pickle, byte %zu: %s", (size_t)(m->next - m->start), text);
+    m2s_fail(m->error, M2SNET_STATUS_FORMAT, "pickle, byte %zu: %s", (size_t)(m->next - m->start), text);
+    return M2SNET_STATUS_FORMAT;
+}
+
+static m2snet_status out_of_memory(const machine *m, size_t bytes)
+{
+    m2s_fail_memory(m->error, "a pickle's values", bytes);
+    return M2SNET_STATUS_OUT_OF_MEMORY;
 }
 
 /* The next count bytes. */
@@ -218,7 +225,7 @@ static m2snet_status grow(const machine *m, void **array, size_t count, size_t *
     }
     void *grown = m2s_mul(wanted, size, &bytes) ? m2s_realloc(m->pickle->memory, *array, bytes) : NULL;
     if (grown == NULL) {
-        return m2s_fail_memory(m->error, "a pickle's values", wanted * size);
+        return out_of_memory(m, wanted * size);
     }
     *array = grown;
     *capacity = wanted;
@@ -240,7 +247,8 @@ static m2snet_status push(machine *m, m2s_pickle_value *value)
 static m2snet_status count_values(machine *m, size_t count)
 {
     if (count > M2S_PICKLE_MAX_VALUES - m->pickle->value_count) {
-        return m2s_fail(m->error, M2SNET_STATUS_LIMIT, "pickle: more than %u values", M2S_PICKLE_MAX_VALUES);
+        m2s_fail(m->error, M2SNET_STATUS_LIMIT, "pickle: more than %u values", M2S_PICKLE_MAX_VALUES);
+        return M2SNET_STATUS_LIMIT;
     }
     m->pickle->value_count += count;
     return M2SNET_STATUS_OK;
@@ -255,7 +263,7 @@ static m2snet_status new_value(machine *m, m2s_pickle_kind kind, m2s_pickle_valu
     }
     *value = m2s_pile_alloc(m->pickle->pile, sizeof **value);
     if (*value == NULL) {
-        return m2s_fail_memory(m->error, "a pickle's values", sizeof **value);
+        return out_of_memory(m, sizeof **value);
     }
     (*value)->kind = kind;
     return M2SNET_STATUS_OK;
@@ -277,7 +285,7 @@ static m2snet_status pop(machine *m, size_t count, m2s_pickle_value ***values)
         return bad(m, "%zu values expected on the stack, %zu are there", count, m->depth - floor);
     }
     m->depth -= count;
-    *values = m->stack + m->depth;
+    *values = m->stack != NULL ? m->stack + m->depth : NULL; /* NULL: nothing was ever pushed */
     return M2SNET_STATUS_OK;
 }
 
@@ -287,7 +295,7 @@ static m2snet_status pop_mark(machine *m, m2s_pickle_value ***values, size_t *co
         return bad(m, "no mark on the stack");
     }
     size_t mark = m->marks[--m->mark_count];
-    *values = m->stack + mark;
+    *values = m->stack != NULL ? m->stack + mark : NULL;
     *count = m->depth - mark;
     m->depth = mark;
     return M2SNET_STATUS_OK;
@@ -484,7 +492,7 @@ static m2snet_status append(machine *m, m2s_pickle_items *list, m2s_pickle_value
         m2s_pickle_value **grown =
             m2s_mul(capacity, sizeof *grown, &bytes) ? m2s_pile_alloc(m->pickle->pile, bytes) : NULL;
         if (grown == NULL) {
-            return m2s_fail_memory(m->error, "a pickle's values", capacity * sizeof *grown);
+            return out_of_memory(m, capacity * sizeof *grown);
         }
         if (list->count > 0) {
             memcpy(grown, list->items, list->count * sizeof *grown);
@@ -605,7 +613,7 @@ static m2snet_status push_global(machine *m, m2s_pickle_text module, m2s_pickle_
     M2S_TRY(push_new(m, M2S_PICKLE_GLOBAL, &value));
     value->u.global = m2s_pile_alloc(m->pickle->pile, sizeof *value->u.global);
     if (value->u.global == NULL) {
-        return m2s_fail_memory(m->error, "a pickle's values", sizeof *value->u.global);
+        return out_of_memory(m, sizeof *value->u.global);
     }
     value->u.global->module = module;
     value->u.global->name = name;
@@ -711,7 +719,7 @@ static m2snet_status make_tensor(machine *m, const m2s_pickle_value *maker, cons
     }
     m2s_pickle_tensor *tensor = m2s_pile_alloc(m->pickle->pile, sizeof *tensor);
     if (tensor == NULL) {
-        return m2s_fail_memory(m->error, "a pickle's values", sizeof *tensor);
+        return out_of_memory(m, sizeof *tensor);
     }
     tensor->storage = a[0]->u.storage;
     tensor->dtype = typed ? a[6]->u.global->dtype : a[0]->u.storage->dtype;
@@ -812,7 +820,7 @@ static m2snet_status make_storage(machine *m, const m2s_pickle_items *id, m2s_pi
     }
     m2s_pickle_storage *storage = m2s_pile_alloc(m->pickle->pile, sizeof *storage);
     if (storage == NULL) {
-        return m2s_fail_memory(m->error, "a pickle's values", sizeof *storage);
+        return out_of_memory(m, sizeof *storage);
     }
     storage->key = a[2]->u.text;
     storage->dtype = a[1]->u.global->dtype;

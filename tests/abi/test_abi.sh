@@ -29,7 +29,7 @@ fi
 
 # ---- exported names: header = committed list = shared library = static library ----
 
-grep -v '^#' "$here/symbols.txt" | LC_ALL=C sort >"$work/listed"
+awk '!/^#/' "$here/symbols.txt" | LC_ALL=C sort >"$work/listed"
 awk '/^M2SNET_API / { text = "" ; reading = 1 }
      reading { text = text " " $0
                if (match(text, /m2snet_[a-z0-9_]+\(/)) { print substr(text, RSTART, RLENGTH - 1); reading = 0 } }' \
@@ -73,7 +73,7 @@ objdump -t "$internal" | awk -v OFS=' ' '
                 break
             }
     }' | sed 's/\.[0-9]*$//' | LC_ALL=C sort -u >"$work/writable"
-grep -v '^#' "$here/writable.txt" | awk 'NF { print $1, $2 }' | LC_ALL=C sort -u >"$work/writable_allowed"
+awk '!/^#/ && NF { print $1, $2 }' "$here/writable.txt" | LC_ALL=C sort -u >"$work/writable_allowed"
 new=$(comm -23 "$work/writable" "$work/writable_allowed")
 [ -z "$new" ] || complain "writable global data, not in tests/abi/writable.txt:"$'\n'"$new"
 old=$(comm -13 "$work/writable" "$work/writable_allowed")
@@ -95,7 +95,7 @@ forbidden+='|gets|strcpy|strcat|sprintf|vsprintf|tmpnam|mktemp|alloca'          
 forbidden+='|fork|vfork|system|popen|execve|execv|execvp|posix_spawn'                  # starts programs
 "$nm" -A -u "$internal" 2>/dev/null | awk '{ n = split($1, part, ":"); print part[n - 1] == "" ? part[n] : part[n - 1], $NF }' |
     sed 's/^\(.*\)\.o /\1 /; s/ __\([a-z]*\)_chk$/ \1/' | grep -E " ($forbidden)$" | LC_ALL=C sort -u >"$work/calls" || true
-grep -v '^#' "$here/calls.txt" | awk 'NF { print $1, $2 }' | LC_ALL=C sort -u >"$work/calls_allowed"
+awk '!/^#/ && NF { print $1, $2 }' "$here/calls.txt" | LC_ALL=C sort -u >"$work/calls_allowed"
 new=$(comm -23 "$work/calls" "$work/calls_allowed")
 [ -z "$new" ] || complain "forbidden calls, not in tests/abi/calls.txt:"$'\n'"$new"
 

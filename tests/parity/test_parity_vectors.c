@@ -248,13 +248,65 @@ static void test_cpu_msnet_352x352(void **state)
     check_case("eval_msnet_1x3x352x352.bin", "cpu", M2SNET_DTYPE_F32, false, 1, 352, 352, f32);
 }
 
+/* Odd sizes, whose logits are stored in full in float64. */
+static void check_odd_size(int64_t h, int64_t w)
+{
+    static const char *const names[] = { "logits" };
+    size_t count = (size_t)(h * w);
+    double *truth = malloc(count * sizeof *truth);
+    char path[512];
+    m2s_config config;
+
+    assert_non_null(truth);
+    snprintf(path, sizeof path, "%s/parity/logits_m2snet_1x3x%dx%d.f64", M2S_TEST_DATA, (int)h, (int)w);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(truth, sizeof *truth, count, file), count);
+    fclose(file);
+    m2s_config_default(&config);
+    for (int k = 0; k < 2; k++) {
+        const char *backend = k == 0 ? "ref" : "cpu";
+        double allowed = k == 0 ? 1e-11 : f32.logits; /* float64: the order of some ten thousand sums */
+        double largest = 0.0;
+        network_run run;
+        network_run_make(&run, backend, 2, k == 0 ? M2SNET_DTYPE_F64 : M2SNET_DTYPE_F32, &config, RECIPE_PARITY, 1, h,
+                         w, names, 1);
+        for (size_t i = 0; i < count; i++) {
+            double d = fabs(run.values[0].numbers[i] - truth[i]);
+            largest = d > largest || isnan(d) ? d : largest;
+        }
+        print_message("%dx%d on %s: largest difference of a logit %.3g\n", (int)h, (int)w, backend, largest);
+        assert_true(largest <= allowed);
+        network_run_release(&run);
+    }
+    free(truth);
+}
+
+static void test_75x113(void **state)
+{
+    (void)state;
+    check_odd_size(75, 113);
+}
+
+static void test_33x353(void **state)
+{
+    (void)state;
+    check_odd_size(33, 353);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ref_m2snet_96x160),  cmocka_unit_test(test_ref_msnet_96x160),
-        cmocka_unit_test(test_ref_m2snet_352x352), cmocka_unit_test(test_ref_msnet_352x352),
-        cmocka_unit_test(test_cpu_m2snet_96x160),  cmocka_unit_test(test_cpu_msnet_96x160),
-        cmocka_unit_test(test_cpu_m2snet_352x352), cmocka_unit_test(test_cpu_msnet_352x352),
+        cmocka_unit_test(test_ref_m2snet_96x160),
+        cmocka_unit_test(test_ref_msnet_96x160),
+        cmocka_unit_test(test_ref_m2snet_352x352),
+        cmocka_unit_test(test_ref_msnet_352x352),
+        cmocka_unit_test(test_cpu_m2snet_96x160),
+        cmocka_unit_test(test_cpu_msnet_96x160),
+        cmocka_unit_test(test_cpu_m2snet_352x352),
+        cmocka_unit_test(test_cpu_msnet_352x352),
+        cmocka_unit_test(test_75x113),
+        cmocka_unit_test(test_33x353),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,7 @@ FNR == 1 {
     if ($0 !~ /SPDX-License-Identifier: Apache-2\.0/)
         complain("the first line does not say SPDX-License-Identifier: Apache-2.0")
     if (part[1] == "lib" || part[1] == "include" || part[1] == "backends") {
-        base = part[n]
+        base = part[1] == "backends" ? room "/" part[n] : part[n] # backends mirror each other
         if (base in home && FILENAME != "lib/net/m2snet.h")
             complain("a file of this name is already " home[base])
         home[base] = FILENAME
