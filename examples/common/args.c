@@ -46,7 +46,7 @@ int usage_error(const char *format, ...)
 
 int library_error(const char *subject, const m2snet_error *error)
 {
-    if (subject != NULL) {
+    if (subject != NULL && strstr(error->message, subject) == NULL) {
         complain("%s: %s", subject, error->message);
     } else {
         complain("%s", error->message);

@@ -24,7 +24,8 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int usage_hint(void);
 /* Complains, points to --help and returns EXIT_USAGE. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Complains about a library call and returns EXIT_USAGE for a parameter that makes no sense, else EXIT_FAILED. */
+/* Complains about a library call, naming subject (may be NULL) unless the message does. Returns EXIT_USAGE for a
+ * parameter that makes no sense, else EXIT_FAILED. */
 int library_error(const char *subject, const m2snet_error *error);
 /* Prints the program's and the loaded library's version. */
 void print_version(void);

@@ -601,14 +601,14 @@ static void emit(writer *w, const char *text, size_t bytes)
 {
     size_t need;
 
-    if (w->failed) {
+    if (w->failed || bytes == 0) {
         return;
     }
     if (!m2s_add(w->used, bytes, &need)) {
         w->failed = true;
         return;
     }
-    if (need > w->capacity) {
+    if (w->text == NULL || need > w->capacity) {
         size_t capacity = need < SIZE_MAX / 2 ? 2 * need + 256 : need;
         char *grown = m2s_realloc(w->memory, w->text, capacity);
         if (grown == NULL) {

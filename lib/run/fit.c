@@ -21,6 +21,15 @@ static const int64_t *lookup_shape(void *user, const char *key, int32_t *rank)
     return weight->dims;
 }
 
+static m2snet_status check_said(const char *key, int32_t said, int32_t found, m2snet_error *error)
+{
+    if (said != 0 && said != found) {
+        return m2s_fail(error, M2SNET_STATUS_MISMATCH, "configuration key \"%s\" says %d, the weights have %d", key,
+                        said, found);
+    }
+    return M2SNET_STATUS_OK;
+}
+
 m2snet_status m2s_fit_config(const m2s_store *store, const char *override_json, m2s_config *config, m2snet_error *error)
 {
     const char *texts[2] = { m2s_store_metadata(store, M2S_METADATA_CONFIG), override_json };
@@ -28,6 +37,8 @@ m2snet_status m2s_fit_config(const m2s_store *store, const char *override_json, 
     m2snet_status status = M2SNET_STATUS_OK;
 
     m2s_config_default(config);
+    const m2s_config usual = *config;
+    config->pyramid_channels = config->classes = 0; /* = not said */
     for (int i = 0; i < 2; i++) {
         bool encoder = false, scales = false;
         if (texts[i] != NULL) {
@@ -36,8 +47,13 @@ m2snet_status m2s_fit_config(const m2s_store *store, const char *override_json, 
         sets_encoder |= encoder;
         sets_scales |= scales;
     }
+    const m2s_config said = *config;
+    config->pyramid_channels = said.pyramid_channels != 0 ? said.pyramid_channels : usual.pyramid_channels;
+    config->classes = said.classes != 0 ? said.classes : usual.classes;
     /* Without any hint an unrecognised file is compared with the default network: the table says what is missing. */
     m2s_config_recognise(config, lookup_shape, (void *)(uintptr_t)store, sets_encoder, sets_scales);
+    M2S_TRY(check_said("pyramid_channels", said.pyramid_channels, config->pyramid_channels, error));
+    M2S_TRY(check_said("classes", said.classes, config->classes, error));
 fail:
     return status;
 }

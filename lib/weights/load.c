@@ -31,6 +31,7 @@ static const struct {
 
 static m2snet_status fail_unknown(const m2s_blob *blob, m2snet_error *error)
 {
+    static const unsigned char blank[] = { ' ', '\t', '\r', '\n', 0xef, 0xbb, 0xbf }; /* and the byte order mark */
     const unsigned char *bytes = blob->data;
     char shown[3 * 8 + 1] = "";
     size_t start = 0;
@@ -44,7 +45,7 @@ static m2snet_status fail_unknown(const m2s_blob *blob, m2snet_error *error)
             return m2s_fail(error, M2SNET_STATUS_FORMAT, "this is %s; " EXPECTED, mistakes[i].what);
         }
     }
-    while (start < blob->bytes && start < 64 && memchr(" \t\r\n\xef\xbb\xbf", bytes[start], 7) != NULL) {
+    while (start < blob->bytes && start < 64 && memchr(blank, bytes[start], sizeof blank) != NULL) {
         start++;
     }
     if (start < blob->bytes && bytes[start] == '<') {

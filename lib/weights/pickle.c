@@ -8,6 +8,7 @@
 #include "core/quote.h"
 
 #define MAX_PROTOCOL 5u
+#define FIRST_STACK  64u
 
 /* What the machine makes of a global when it is called or named in a storage. */
 enum role {
@@ -157,7 +158,10 @@ m2s_pickle_description m2s_pickle_describe(const m2s_pickle_value *value)
 
 /* ---- machine parts ---- */
 
-__attribute__((format(printf, 2, 3))) static m2snet_status bad(const machine *m, const char *format, ...)
+/* FORMAT, with the place in the message. A macro, so that the compiler sees what it gives. */
+#define BAD(m, ...) (say_bad((m), __VA_ARGS__), M2SNET_STATUS_FORMAT)
+
+__attribute__((format(printf, 2, 3))) static void say_bad(const machine *m, const char *format, ...)
 {
     char text[400];
     va_list arguments;
@@ -166,7 +170,6 @@ __attribute__((format(printf, 2, 3))) static m2snet_status bad(const machine *m,
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     m2s_fail(m->error, M2SNET_STATUS_FORMAT, "pickle, byte %zu: %s", (size_t)(m->next - m->start), text);
-    return M2SNET_STATUS_FORMAT;
 }
 
 static m2snet_status out_of_memory(const machine *m, size_t bytes)
@@ -179,7 +182,7 @@ static m2snet_status out_of_memory(const machine *m, size_t bytes)
 static m2snet_status take(machine *m, size_t count, const unsigned char **bytes)
 {
     if (count > (size_t)(m->end - m->next)) {
-        return bad(m, "%zu more bytes expected, %zu are there: the file is cut off or damaged", count,
+        return BAD(m, "%zu more bytes expected, %zu are there: the file is cut off or damaged", count,
                    (size_t)(m->end - m->next));
     }
     *bytes = m->next;
@@ -208,7 +211,7 @@ static m2snet_status take_line(machine *m, m2s_pickle_text *line)
     const unsigned char *newline = memchr(m->next, '\n', (size_t)(m->end - m->next));
 
     if (newline == NULL) {
-        return bad(m, "a name without an end: the file is cut off or damaged");
+        return BAD(m, "a name without an end: the file is cut off or damaged");
     }
     *line = (m2s_pickle_text){ (const char *)m->next, (size_t)(newline - m->next) };
     m->next = newline + 1;
@@ -282,20 +285,20 @@ static m2snet_status pop(machine *m, size_t count, m2s_pickle_value ***values)
     size_t floor = m->mark_count > 0 ? m->marks[m->mark_count - 1] : 0;
 
     if (count > m->depth - floor) {
-        return bad(m, "%zu values expected on the stack, %zu are there", count, m->depth - floor);
+        return BAD(m, "%zu values expected on the stack, %zu are there", count, m->depth - floor);
     }
     m->depth -= count;
-    *values = m->stack != NULL ? m->stack + m->depth : NULL; /* NULL: nothing was ever pushed */
+    *values = m->stack + m->depth;
     return M2SNET_STATUS_OK;
 }
 
 static m2snet_status pop_mark(machine *m, m2s_pickle_value ***values, size_t *count)
 {
     if (m->mark_count == 0) {
-        return bad(m, "no mark on the stack");
+        return BAD(m, "no mark on the stack");
     }
     size_t mark = m->marks[--m->mark_count];
-    *values = m->stack != NULL ? m->stack + mark : NULL;
+    *values = m->stack + mark;
     *count = m->depth - mark;
     m->depth = mark;
     return M2SNET_STATUS_OK;
@@ -337,7 +340,7 @@ static m2snet_status memo_put(machine *m, uint64_t slot)
         return status;
     }
     if (slot > m->opcodes) {
-        return bad(m, "memo slot %" PRIu64 " after %zu opcodes", slot, m->opcodes);
+        return BAD(m, "memo slot %" PRIu64 " after %zu opcodes", slot, m->opcodes);
     }
     while (slot >= m->memo_capacity && status == M2SNET_STATUS_OK) {
         void *memo = m->memo;
@@ -357,7 +360,7 @@ static m2snet_status memo_put(machine *m, uint64_t slot)
 static m2snet_status memo_get(machine *m, uint64_t slot)
 {
     if (slot >= m->memo_count || m->memo[slot] == NULL) {
-        return bad(m, "memo slot %" PRIu64 " is empty", slot);
+        return BAD(m, "memo slot %" PRIu64 " is empty", slot);
     }
     return push(m, m->memo[slot]);
 }
@@ -472,7 +475,7 @@ static m2snet_status push_decimal(machine *m)
                !__builtin_sub_overflow(number, (int64_t)digit, &number);
     }
     if (!good || (!negative && number == INT64_MIN)) {
-        return bad(m, "expected an integer within 64 bits, got %s", m2s_quote(line.start, line.bytes).text);
+        return BAD(m, "expected an integer within 64 bits, got %s", m2s_quote(line.start, line.bytes).text);
     }
     return push_integer(m, negative ? number : -number);
 }
@@ -484,7 +487,7 @@ static m2snet_status append(machine *m, m2s_pickle_items *list, m2s_pickle_value
     size_t needed;
 
     if (!m2s_add(list->count, count, &needed)) {
-        return bad(m, "too many elements");
+        return BAD(m, "too many elements");
     }
     if (needed > list->capacity) {
         size_t capacity = needed + list->count;
@@ -535,7 +538,7 @@ static m2snet_status push_marked(machine *m, m2s_pickle_kind kind)
     m2snet_status status = pop_mark(m, &values, &count);
 
     if (status == M2SNET_STATUS_OK && kind == M2S_PICKLE_DICT && count % 2 != 0) {
-        return bad(m, "a dict with a key that has no value");
+        return BAD(m, "a dict with a key that has no value");
     }
     return status == M2SNET_STATUS_OK ? push_list(m, kind, values, count) : status;
 }
@@ -550,13 +553,13 @@ static m2snet_status add_to_container(machine *m, m2s_pickle_kind kind, m2s_pick
         return status;
     }
     if (kind == M2S_PICKLE_DICT && count % 2 != 0) {
-        return bad(m, "a dict with a key that has no value");
+        return BAD(m, "a dict with a key that has no value");
     }
     if (container->kind == M2S_PICKLE_OPAQUE) {
         return M2SNET_STATUS_OK;
     }
     if (container->kind != kind) {
-        return bad(m, "elements are added to %s", m2s_pickle_describe(container).text);
+        return BAD(m, "elements are added to %s", m2s_pickle_describe(container).text);
     }
     return append(m, &container->u.list, values, count);
 }
@@ -646,7 +649,7 @@ static m2snet_status push_stack_global(machine *m)
         return status;
     }
     if (values[0]->kind != M2S_PICKLE_STRING || values[1]->kind != M2S_PICKLE_STRING) {
-        return bad(m, "a name made of %s and %s", m2s_pickle_describe(values[0]).text,
+        return BAD(m, "a name made of %s and %s", m2s_pickle_describe(values[0]).text,
                    m2s_pickle_describe(values[1]).text);
     }
     return push_global(m, values[0]->u.text, values[1]->u.text);
@@ -680,7 +683,7 @@ static m2snet_status make_dict(machine *m, const m2s_pickle_items *arguments, m2
     for (size_t i = 0; i < pairs->count && status == M2SNET_STATUS_OK; i++) {
         const m2s_pickle_value *pair = pairs->items[i];
         if ((pair->kind != M2S_PICKLE_LIST && pair->kind != M2S_PICKLE_TUPLE) || pair->u.list.count != 2) {
-            return bad(m, "OrderedDict made from %s, expected pairs", m2s_pickle_describe(pair).text);
+            return BAD(m, "OrderedDict made from %s, expected pairs", m2s_pickle_describe(pair).text);
         }
         status = append(m, &(*value)->u.list, pair->u.list.items, 2);
     }
@@ -712,7 +715,7 @@ static m2snet_status make_tensor(machine *m, const m2s_pickle_value *maker, cons
     }
     if (arguments->count < (typed ? 7u : 4u) || a[0]->kind != M2S_PICKLE_STORAGE || a[1]->kind != M2S_PICKLE_INTEGER ||
         a[1]->u.integer < 0 || !are_sizes(a[2]) || !are_sizes(a[3]) || a[2]->u.list.count != a[3]->u.list.count) {
-        return bad(m, "a tensor's arguments are not (storage, offset, size, stride)");
+        return BAD(m, "a tensor's arguments are not (storage, offset, size, stride)");
     }
     if (typed && role_of(a[6]) != ROLE_DTYPE) {
         return make_opaque(m, maker, value);
@@ -780,7 +783,7 @@ static m2snet_status call(machine *m, size_t operands)
         return status;
     }
     if (values[1]->kind != M2S_PICKLE_TUPLE) {
-        return bad(m, "%s called with %s, expected a tuple", m2s_pickle_describe(values[0]).text,
+        return BAD(m, "%s called with %s, expected a tuple", m2s_pickle_describe(values[0]).text,
                    m2s_pickle_describe(values[1]).text);
     }
     status = make_result(m, values[0], &values[1]->u.list, &value);
@@ -796,7 +799,7 @@ static m2snet_status push_object(machine *m)
     m2snet_status status = pop_mark(m, &values, &count);
 
     if (status == M2SNET_STATUS_OK && count == 0) {
-        return bad(m, "an object without a class");
+        return BAD(m, "an object without a class");
     }
     if (status == M2SNET_STATUS_OK) {
         status = make_opaque(m, values[0], &value);
@@ -812,7 +815,7 @@ static m2snet_status make_storage(machine *m, const m2s_pickle_items *id, m2s_pi
     void *storages = m->pickle->storages;
 
     if (id->count < 5 || a[2]->kind != M2S_PICKLE_STRING || a[4]->kind != M2S_PICKLE_INTEGER || a[4]->u.integer < 0) {
-        return bad(m, "a storage's description is not (\"storage\", class, key, location, count)");
+        return BAD(m, "a storage's description is not (\"storage\", class, key, location, count)");
     }
     if (role_of(a[1]) != ROLE_STORAGE) {
         return m2s_fail(m->error, M2SNET_STATUS_UNSUPPORTED, "pickle, byte %zu: a storage of an unknown class: %s",
@@ -831,13 +834,13 @@ static m2snet_status make_storage(machine *m, const m2s_pickle_items *id, m2s_pi
         const m2s_pickle_items *view = &a[5]->u.list;
         if (!(a[5]->kind == M2S_PICKLE_TUPLE && view->count == 3 && view->items[1]->kind == M2S_PICKLE_INTEGER &&
               view->items[2]->kind == M2S_PICKLE_INTEGER)) {
-            return bad(m, "a storage's view is not (key, offset, count)");
+            return BAD(m, "a storage's view is not (key, offset, count)");
         }
         storage->view_offset = view->items[1]->u.integer;
         storage->view_count = view->items[2]->u.integer;
         if (storage->view_offset < 0 || storage->view_offset > storage->count || storage->view_count < 0 ||
             storage->view_count > storage->count - storage->view_offset) {
-            return bad(m, "a storage's view %" PRId64 "+%" PRId64 " lies outside its %" PRId64 " elements",
+            return BAD(m, "a storage's view %" PRId64 "+%" PRId64 " lies outside its %" PRId64 " elements",
                        storage->view_offset, storage->view_count, storage->count);
         }
     }
@@ -865,14 +868,14 @@ static m2snet_status push_persistent(machine *m)
     }
     const m2s_pickle_items *id = &values[0]->u.list;
     if (values[0]->kind != M2S_PICKLE_TUPLE || id->count == 0 || id->items[0]->kind != M2S_PICKLE_STRING) {
-        return bad(m, "a persistent id that is not PyTorch's");
+        return BAD(m, "a persistent id that is not PyTorch's");
     }
     if (m2s_pickle_text_is(id->items[0]->u.text, "storage")) {
         status = make_storage(m, id, &value);
     } else if (m2s_pickle_text_is(id->items[0]->u.text, "module") && id->count > 1) {
         value = id->items[1]; /* a class, with its source text */
     } else {
-        return bad(m, "a persistent id %s, expected \"storage\"",
+        return BAD(m, "a persistent id %s, expected \"storage\"",
                    m2s_quote(id->items[0]->u.text.start, id->items[0]->u.text.bytes).text);
     }
     return status == M2SNET_STATUS_OK ? push(m, value) : status;
@@ -913,7 +916,7 @@ static m2snet_status check_frame(machine *m)
     m2snet_status status = take_number(m, 8, &frame);
 
     if (status == M2SNET_STATUS_OK && frame > (uint64_t)(m->end - m->next)) {
-        return bad(m, "a frame of %" PRIu64 " bytes, %zu are there: the file is cut off or damaged", frame,
+        return BAD(m, "a frame of %" PRIu64 " bytes, %zu are there: the file is cut off or damaged", frame,
                    (size_t)(m->end - m->next));
     }
     return status;
@@ -1045,7 +1048,7 @@ static m2snet_status step(machine *m, unsigned char opcode)
         return push_persistent(m);
     default:
         m->next--;
-        return bad(m, "opcode 0x%02x is none that PyTorch writes with pickle protocols 2 to 5", (unsigned)opcode);
+        return BAD(m, "opcode 0x%02x is none that PyTorch writes with pickle protocols 2 to 5", (unsigned)opcode);
     }
 }
 
@@ -1059,6 +1062,11 @@ m2snet_status m2s_pickle_read(m2s_pickle *pickle, const void *data, size_t bytes
     const unsigned char *opcode = NULL;
     m2s_pickle_value **values = NULL;
 
+    m.stack = m2s_alloc_array(pickle->memory, FIRST_STACK, sizeof *m.stack);
+    if (m.stack == NULL) {
+        return out_of_memory(&m, FIRST_STACK * sizeof *m.stack);
+    }
+    m.stack_capacity = FIRST_STACK;
     for (;;) {
         M2S_TRY(take(&m, 1, &opcode));
         if (*opcode == '.') { /* STOP */

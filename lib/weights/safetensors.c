@@ -63,20 +63,13 @@ static m2snet_dtype dtype_from_name(const char *name)
 static m2snet_status check_size(const header_entry *e, m2snet_error *error)
 {
     size_t element = m2s_dtype_bytes(e->dtype);
-    size_t needed = element;
-    bool fits = true;
-    bool empty = false;
+    size_t count = 0;
+    size_t needed = 0;
 
-    for (int32_t i = 0; i < e->rank; i++) {
-        empty = empty || e->dims[i] == 0;
-        fits = fits && (e->dims[i] == 0 || m2s_mul(needed, (size_t)e->dims[i], &needed));
-    }
     if (element == 0) {
         return M2SNET_STATUS_OK;
     }
-    if (empty) {
-        needed = 0;
-    } else if (!fits) {
+    if (!m2s_dims_count(e->rank, e->dims, &count) || !m2s_mul(count, element, &needed)) {
         return m2s_fail(error, M2SNET_STATUS_FORMAT, "tensor %s: shape %s has more elements than memory can hold",
                         m2s_quote(e->name, e->name_bytes).text, m2s_dims_text(e->rank, e->dims).text);
     }

@@ -187,16 +187,27 @@ static m2snet_status grow_slots(m2s_store *store, m2snet_error *error)
 
 /* ---- adding ---- */
 
-/* Checks desc and makes the weight, all but its data; it is not in the store yet. */
-static m2snet_status make_weight(m2s_store *store, const m2s_weight_desc *desc, uint64_t hash, m2s_weight **made,
-                                 m2snet_error *error)
+bool m2s_dims_count(int32_t rank, const int64_t *dims, size_t *count)
+{
+    size_t product = 1;
+    bool empty = false;
+
+    for (int32_t i = 0; i < rank; i++) {
+        empty = empty || dims[i] == 0;
+        if (dims[i] < 0 || (dims[i] > 0 && !m2s_mul(product, (size_t)dims[i], &product))) {
+            return false;
+        }
+    }
+    *count = empty ? 0 : product;
+    return true;
+}
+
+/* Checks desc and computes how many elements and bytes it has. */
+static m2snet_status check_desc(const m2s_store *store, const m2s_weight_desc *desc, uint64_t hash, size_t *count,
+                                size_t *bytes, m2snet_error *error)
 {
     m2s_quoted name = m2s_quote(desc->name, desc->name_bytes);
     size_t element = m2s_dtype_bytes(desc->dtype);
-    size_t count = 1;
-    size_t bytes;
-    bool empty = false;
-    bool fits = true;
 
     if (desc->name_bytes == 0 || desc->name_bytes > M2S_STORE_MAX_NAME_BYTES ||
         memchr(desc->name, 0, desc->name_bytes) != NULL) {
@@ -216,52 +227,62 @@ static m2snet_status make_weight(m2s_store *store, const m2s_weight_desc *desc, 
             return m2s_fail(error, M2SNET_STATUS_FORMAT, "tensor %s: negative dimension in shape %s", name.text,
                             m2s_dims_text(desc->rank, desc->dims).text);
         }
-        empty = empty || desc->dims[i] == 0;
-        fits = fits && (desc->dims[i] == 0 || m2s_mul(count, (size_t)desc->dims[i], &count));
     }
-    if (!fits || !m2s_mul(count, element == 0 ? 1 : element, &bytes) || bytes > PTRDIFF_MAX) {
+    if (!m2s_dims_count(desc->rank, desc->dims, count) || !m2s_mul(*count, element == 0 ? 1 : element, bytes) ||
+        *bytes > PTRDIFF_MAX) {
         return m2s_fail(error, M2SNET_STATUS_FORMAT, "tensor %s: shape %s has more elements than memory can hold",
                         name.text, m2s_dims_text(desc->rank, desc->dims).text);
+    }
+    if (element == 0) {
+        *bytes = desc->bytes;
     }
     if (find(store, desc->name, desc->name_bytes, hash) != NULL) {
         return m2s_fail(error, M2SNET_STATUS_FORMAT, "tensor %s is there twice", name.text);
     }
+    return M2SNET_STATUS_OK;
+}
 
+/* All but the data; not in the store yet. NULL: out of memory. */
+static m2s_weight *make_weight(m2s_store *store, const m2s_weight_desc *desc, size_t count, size_t bytes)
+{
     m2s_weight *weight = m2s_pile_alloc(store->pile, sizeof *weight);
-    char *text = keep_text(store, desc->name, desc->name_bytes);
-    const char *dtype_name = m2s_dtype_name(desc->dtype);
-    if (element == 0) {
-        dtype_name = m2s_pile_strdup(store->pile, desc->dtype_name);
+    char *name = keep_text(store, desc->name, desc->name_bytes);
+    const char *dtype_name = m2s_dtype_bytes(desc->dtype) != 0 ? m2s_dtype_name(desc->dtype)
+                                                               : m2s_pile_strdup(store->pile, desc->dtype_name);
+
+    if (weight == NULL || name == NULL || dtype_name == NULL) {
+        return NULL;
     }
-    if (weight == NULL || text == NULL || dtype_name == NULL) {
-        return m2s_fail_memory(error, name.text, sizeof *weight + desc->name_bytes);
-    }
-    weight->name = text;
+    weight->name = name;
     weight->dtype = desc->dtype;
     weight->dtype_name = dtype_name;
     weight->rank = desc->rank;
     if (desc->rank > 0) {
         memcpy(weight->dims, desc->dims, (size_t)desc->rank * sizeof *desc->dims);
     }
-    weight->count = empty ? 0 : count;
-    weight->bytes = element == 0 ? desc->bytes : empty ? 0 : bytes;
+    weight->count = count;
+    weight->bytes = bytes;
     weight->version = 1;
-    *made = weight;
-    return M2SNET_STATUS_OK;
+    return weight;
 }
 
 static m2snet_status add(m2s_store *store, const m2s_weight_desc *desc, const void *data, bool copy, void **writable,
                          m2snet_error *error)
 {
     m2snet_status status;
-    m2s_weight *weight = NULL;
+    size_t count = 0;
+    size_t bytes = 0;
     void *block = NULL;
     void *weights = store->weights;
     void *hashes = store->hashes;
     size_t capacity = store->capacity;
     uint64_t hash = hash_name(desc->name, desc->name_bytes);
 
-    M2S_TRY(make_weight(store, desc, hash, &weight, error));
+    M2S_TRY(check_desc(store, desc, hash, &count, &bytes, error));
+    m2s_weight *weight = make_weight(store, desc, count, bytes);
+    if (weight == NULL) {
+        return m2s_fail_memory(error, m2s_quote(desc->name, desc->name_bytes).text, sizeof *weight + desc->name_bytes);
+    }
     status = grow(store->memory, &weights, store->count, &capacity, sizeof *store->weights, error);
     store->weights = weights;
     if (status != M2SNET_STATUS_OK) {

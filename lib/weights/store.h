@@ -104,6 +104,8 @@ m2snet_status m2s_weight_read_double(const m2s_weight *weight, size_t first, siz
 /* False when a float weight holds NaN or infinity; *index is then the first such element. Others are finite. */
 bool m2s_weight_finite(const m2s_weight *weight, size_t *index);
 
+/* The product of dims, 1 for rank 0; false when it overflows or a dim is negative. */
+bool m2s_dims_count(int32_t rank, const int64_t *dims, size_t *count);
 /* "64x3x7x7", or "scalar" for rank 0. */
 typedef struct m2s_dims_string {
     char text[21 * M2S_WEIGHT_MAX_RANK];

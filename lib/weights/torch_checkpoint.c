@@ -24,8 +24,8 @@ typedef struct reader {
     m2s_memory *memory;
     m2s_control *control;
     m2snet_error *error;
-    m2s_blob *blob;
     m2s_pickle *pickle;
+    m2s_pickle_value *root;     /* the object that was saved */
     m2s_torch_archive *archive; /* NULL: the older format */
     m2s_store *store;
     uint64_t extra_bytes; /* still allowed */
@@ -405,9 +405,10 @@ static bool all_in_module(const m2s_pickle_items *items)
     return true;
 }
 
-static m2snet_status read_state(reader *r, const m2s_pickle_value *root)
+static m2snet_status read_state(reader *r)
 {
     m2snet_status status;
+    const m2s_pickle_value *root = r->root;
     const m2s_pickle_value *state = NULL;
 
     if (root->kind == M2S_PICKLE_DICT) {
@@ -441,7 +442,7 @@ fail:
 
 /* ---- the two containers ---- */
 
-static m2snet_status read_zip(reader *r, m2s_torch_record *pickled, m2s_pickle_value **root)
+static m2snet_status read_zip(reader *r, m2s_torch_record *pickled)
 {
     m2snet_status status;
     m2s_torch_record order = { 0 };
@@ -459,7 +460,7 @@ static m2snet_status read_zip(reader *r, m2s_torch_record *pickled, m2s_pickle_v
         }
     }
     M2S_TRY(m2s_torch_archive_get(r->archive, "data.pkl", &r->extra_bytes, r->control, pickled, r->error));
-    M2S_TRY(m2s_pickle_read(r->pickle, pickled->data, pickled->bytes, &used, root, r->error));
+    M2S_TRY(m2s_pickle_read(r->pickle, pickled->data, pickled->bytes, &used, &r->root, r->error));
     storages = m2s_pickle_storages(r->pickle, &count);
     join_storages(storages, count);
 
@@ -486,7 +487,7 @@ static m2snet_status check_system(const reader *r, const m2s_pickle_value *syste
 }
 
 /* Five pickles, one after the other: magic, version, system, the object, the storages' keys. */
-static m2snet_status read_legacy(reader *r, m2s_pickle_value **root)
+static m2snet_status read_legacy(reader *r)
 {
     enum { MAGIC, VERSION, SYSTEM, OBJECT, KEYS, PICKLES };
     m2snet_status status;
@@ -516,7 +517,7 @@ static m2snet_status read_legacy(reader *r, m2s_pickle_value **root)
     storages = m2s_pickle_storages(r->pickle, &count);
     join_storages(storages, count);
     M2S_TRY(place_storages(r, storages, count, values[KEYS], position));
-    *root = values[OBJECT];
+    r->root = values[OBJECT];
 
 fail:
     return status;
@@ -528,7 +529,6 @@ m2snet_status m2s_torch_checkpoint_read(m2s_memory *memory, m2s_blob *blob, m2s_
     m2snet_status status;
     bool zip = m2s_torch_zip_recognise(blob->data, blob->bytes);
     m2s_torch_record pickled = { 0 };
-    m2s_pickle_value *root = NULL;
     reader r = { .memory = memory,
                  .control = control,
                  .error = error,
@@ -541,8 +541,8 @@ m2snet_status m2s_torch_checkpoint_read(m2s_memory *memory, m2s_blob *blob, m2s_
     M2S_TRY(m2s_store_create(memory, zip ? "pytorch zip" : "pytorch legacy", &r.store, error));
     M2S_TRY(m2s_store_take(r.store, blob, error));
     M2S_TRY(m2s_pickle_create(memory, &r.pickle, error));
-    M2S_TRY(zip ? read_zip(&r, &pickled, &root) : read_legacy(&r, &root));
-    M2S_TRY(read_state(&r, root));
+    M2S_TRY(zip ? read_zip(&r, &pickled) : read_legacy(&r));
+    M2S_TRY(read_state(&r));
     *store = r.store;
     r.store = NULL;
 

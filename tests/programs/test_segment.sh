@@ -54,7 +54,7 @@ head -c 60 "$work/in/a.png" >"$work/mixed/cut.png"
 head -c 4000 /dev/zero >"$work/mixed/zeros.jpg"
 small 1 --output "$work/some" "$work/mixed" "$work/missing.png"
 for name in empty.png cut.png zeros.jpg missing.png; do
-    errs "^m2snet-segment: .*$name: "
+    errs "^m2snet-segment: .*$name"
 done
 says '^2 of 5 pictures done'
 holds "$work/some" good1.png good2.png
