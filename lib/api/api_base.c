@@ -155,7 +155,7 @@ m2snet_status m2snet_tensor_create(m2snet_context *context, const m2snet_tensor_
     *tensor = NULL;
     M2S_REQUIRE(context);
     M2S_REQUIRE(desc);
-    return m2s_tensor_create(context, desc, data, tensor, error);
+    return m2s_memory_explain(&context->memory, m2s_tensor_create(context, desc, data, tensor, error), error);
 }
 
 void m2snet_tensor_destroy(m2snet_tensor *tensor)

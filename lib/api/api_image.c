@@ -82,7 +82,7 @@ m2snet_status m2snet_image_read_file(m2snet_context *context, const char *path,
     M2S_TRY(m2s_image_read(&context->memory, path, &decode, &control, &bitmap, error));
     M2S_TRY(hand_over(context, &bitmap, image, error));
 fail:
-    return status;
+    return m2s_memory_explain(&context->memory, status, error);
 }
 
 m2snet_status m2snet_image_read_memory(m2snet_context *context, const void *data, size_t size_bytes,
@@ -102,7 +102,7 @@ m2snet_status m2snet_image_read_memory(m2snet_context *context, const void *data
     M2S_TRY(m2s_image_decode(&context->memory, data, size_bytes, &decode, &control, &bitmap, error));
     M2S_TRY(hand_over(context, &bitmap, image, error));
 fail:
-    return status;
+    return m2s_memory_explain(&context->memory, status, error);
 }
 
 m2snet_status m2snet_image_write_png(m2snet_context *context, const char *path, const m2snet_image *image,
@@ -111,7 +111,7 @@ m2snet_status m2snet_image_write_png(m2snet_context *context, const char *path, 
     M2S_REQUIRE(context);
     M2S_REQUIRE(path);
     M2S_REQUIRE(image);
-    return m2s_png_write_file(&context->memory, path, image, NULL, error);
+    return m2s_memory_explain(&context->memory, m2s_png_write_file(&context->memory, path, image, NULL, error), error);
 }
 
 m2snet_status m2snet_image_resize(m2snet_context *context, const m2snet_image *src, const m2snet_image *dst,
@@ -120,7 +120,7 @@ m2snet_status m2snet_image_resize(m2snet_context *context, const m2snet_image *s
     M2S_REQUIRE(context);
     M2S_REQUIRE(src);
     M2S_REQUIRE(dst);
-    return m2s_image_resize(&context->host, src, dst, NULL, error);
+    return m2s_memory_explain(&context->memory, m2s_image_resize(&context->host, src, dst, NULL, error), error);
 }
 
 m2snet_status m2snet_image_overlay(m2snet_context *context, const m2snet_image *image, const m2snet_image *mask,
@@ -137,7 +137,7 @@ m2snet_status m2snet_image_overlay(m2snet_context *context, const m2snet_image *
     M2S_TRY(m2s_overlay(&context->memory, image, mask, rgb, line_width_px, &bitmap, error));
     M2S_TRY(hand_over(context, &bitmap, overlay, error));
 fail:
-    return status;
+    return m2s_memory_explain(&context->memory, status, error);
 }
 
 /* ---- prediction ---- */
@@ -174,6 +174,7 @@ m2snet_status m2snet_predict_batch(m2snet_session *session, const m2snet_image *
     M2S_REQUIRE(images);
     M2S_TRY(m2s_session_enter(session, error));
     status = m2s_predict(session, images, count, options, results, error);
+    status = m2s_memory_explain(&session->model->context->memory, status, error);
     m2s_session_leave(session);
 fail:
     return status;
@@ -259,7 +260,7 @@ m2snet_status m2snet_result_contour(m2snet_result *result, int32_t index, const 
     M2S_TRY(check_component(result, index, error));
     M2S_TRY(m2s_segmentation_outline(&result->segmentation, index, points, count, error));
 fail:
-    return status;
+    return m2s_memory_explain(&result->model->context->memory, status, error);
 }
 
 m2snet_status m2snet_result_receipt(const m2snet_result *result, m2snet_receipt *receipt, m2snet_error *error)

@@ -24,7 +24,7 @@ m2snet_status m2snet_model_load_file(m2snet_context *context, const char *path, 
     *model = NULL;
     M2S_REQUIRE(context);
     M2S_REQUIRE(path);
-    return m2s_model_load_file(context, path, options, model, error);
+    return m2s_memory_explain(&context->memory, m2s_model_load_file(context, path, options, model, error), error);
 }
 
 m2snet_status m2snet_model_load_memory(m2snet_context *context, const void *data, size_t size_bytes,
@@ -34,7 +34,8 @@ m2snet_status m2snet_model_load_memory(m2snet_context *context, const void *data
     *model = NULL;
     M2S_REQUIRE(context);
     M2S_REQUIRE(data);
-    return m2s_model_load_memory(context, data, size_bytes, options, model, error);
+    return m2s_memory_explain(&context->memory, m2s_model_load_memory(context, data, size_bytes, options, model, error),
+                              error);
 }
 
 m2snet_status m2snet_model_create(m2snet_context *context, const char *config_json, uint64_t seed, m2snet_model **model,
@@ -43,7 +44,7 @@ m2snet_status m2snet_model_create(m2snet_context *context, const char *config_js
     M2S_REQUIRE(model);
     *model = NULL;
     M2S_REQUIRE(context);
-    return m2s_model_create(context, config_json, seed, model, error);
+    return m2s_memory_explain(&context->memory, m2s_model_create(context, config_json, seed, model, error), error);
 }
 
 void m2snet_model_destroy(m2snet_model *model)
@@ -63,7 +64,7 @@ m2snet_status m2snet_model_save_file(const m2snet_model *model, const char *path
 {
     M2S_REQUIRE(model);
     M2S_REQUIRE(path);
-    return m2s_model_save_file(model, path, options, error);
+    return m2s_memory_explain(&model->context->memory, m2s_model_save_file(model, path, options, error), error);
 }
 
 m2snet_status m2snet_model_get_info(const m2snet_model *model, m2snet_model_info *info, m2snet_error *error)
@@ -93,7 +94,8 @@ m2snet_status m2snet_model_multiply_adds(const m2snet_model *model, int32_t widt
 {
     M2S_REQUIRE(model);
     M2S_REQUIRE(multiply_adds);
-    return m2s_model_multiply_adds(model, height, width, multiply_adds, error);
+    return m2s_memory_explain(&model->context->memory,
+                              m2s_model_multiply_adds(model, height, width, multiply_adds, error), error);
 }
 
 const char *m2snet_model_class_name(const m2snet_model *model, int32_t index)
@@ -144,7 +146,7 @@ m2snet_status m2snet_model_tensor_info(const m2snet_model *model, int32_t index,
 m2snet_status m2snet_model_selftest(m2snet_model *model, double *largest_difference, m2snet_error *error)
 {
     M2S_REQUIRE(model);
-    return m2s_model_selftest(model, largest_difference, error);
+    return m2s_memory_explain(&model->context->memory, m2s_model_selftest(model, largest_difference, error), error);
 }
 
 /* ---- sessions ---- */
@@ -162,7 +164,7 @@ m2snet_status m2snet_session_create(m2snet_model *model, const m2snet_session_op
     M2S_REQUIRE(session);
     *session = NULL;
     M2S_REQUIRE(model);
-    return m2s_session_create(model, options, session, error);
+    return m2s_memory_explain(&model->context->memory, m2s_session_create(model, options, session, error), error);
 }
 
 void m2snet_session_destroy(m2snet_session *session)
@@ -184,6 +186,7 @@ m2snet_status m2snet_session_prepare(m2snet_session *session, int64_t n, int64_t
     if (status == M2SNET_STATUS_OK) {
         status = m2s_session_reserve(session, program, error);
     }
+    status = m2s_memory_explain(&session->model->context->memory, status, error);
     m2s_session_leave(session);
 fail:
     return status;
@@ -212,6 +215,7 @@ m2snet_status m2snet_session_plan_info(m2snet_session *session, int64_t n, int64
         known.multiply_adds = m2s_graph_multiply_adds(m2s_program_graph(program));
         status = m2s_options_export("m2snet_plan_info", &known, sizeof known, info, error);
     }
+    status = m2s_memory_explain(&session->model->context->memory, status, error);
     m2s_session_leave(session);
 fail:
     return status;
@@ -287,6 +291,7 @@ m2snet_status m2snet_session_run(m2snet_session *session, const m2snet_tensor *s
     M2S_TRY(m2s_session_enter(session, error));
     m2s_control_init(&control, user);
     status = run_tensors(session, src, dst, &control, error);
+    status = m2s_memory_explain(&session->model->context->memory, status, error);
     m2s_session_leave(session);
 fail:
     return status;

@@ -120,16 +120,14 @@ m2snet_status m2s_json_parse(const m2s_json_source *source, const char *text, si
     }
     json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &fault);
     if (root == NULL) {
-        if (json_error_code(&fault) == json_error_out_of_memory) {
+        /* Without memory jansson often says nothing; faults of the text always have words. */
+        if (fault.text[0] == '\0' || json_error_code(&fault) == json_error_out_of_memory) {
             return m2s_fail_memory(error, source->name, bytes);
         }
         for (char *c = fault.text; *c != '\0'; c++) {
             if ((unsigned char)*c < 0x20u || (unsigned char)*c >= 0x7fu) {
                 *c = '?';
             }
-        }
-        if (fault.line < 1) {
-            return m2s_fail(error, source->status, "%s: not JSON: %s", source->name, fault.text);
         }
         return m2s_fail(error, source->status, "%s: line %d, column %d: %s", source->name, fault.line, fault.column,
                         fault.text);

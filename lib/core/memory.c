@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/memory.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,25 @@ void m2s_memory_init(m2s_memory *memory, const m2snet_allocator *allocator, uint
     memory->limit_bytes = limit_bytes;
     atomic_init(&memory->used_bytes, 0);
     atomic_init(&memory->peak_bytes, 0);
+    atomic_init(&memory->refused_bytes, 0);
+}
+
+m2snet_status m2s_memory_explain(m2s_memory *memory, m2snet_status status, m2snet_error *error)
+{
+    if (status != M2SNET_STATUS_OUT_OF_MEMORY || memory->limit_bytes == 0) {
+        return status;
+    }
+    uint64_t refused = atomic_exchange(&memory->refused_bytes, 0);
+    if (refused == 0) {
+        return status;
+    }
+    m2s_error_prefix(error,
+                     "%" PRIu64 " bytes more than the %" PRIu64 " in use would pass memory_limit_bytes, %" PRIu64,
+                     refused, (uint64_t)atomic_load(&memory->used_bytes), memory->limit_bytes);
+    if (error != NULL) {
+        error->status = M2SNET_STATUS_LIMIT;
+    }
+    return M2SNET_STATUS_LIMIT;
 }
 
 bool m2s_mul(size_t a, size_t b, size_t *result)
@@ -64,6 +84,7 @@ void *m2s_alloc(m2s_memory *memory, size_t bytes)
     uint64_t used = atomic_fetch_add(&memory->used_bytes, whole) + whole;
     if (memory->limit_bytes != 0 && used > memory->limit_bytes) {
         atomic_fetch_sub(&memory->used_bytes, whole);
+        atomic_store(&memory->refused_bytes, whole);
         return NULL;
     }
     char *start = memory->allocator.alloc(memory->allocator.user, whole, M2S_ALIGNMENT);

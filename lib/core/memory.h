@@ -18,6 +18,7 @@ typedef struct m2s_memory {
     uint64_t limit_bytes; /* 0 = none */
     atomic_uint_fast64_t used_bytes;
     atomic_uint_fast64_t peak_bytes;
+    atomic_uint_fast64_t refused_bytes; /* what was last asked for beyond the limit; 0 = nothing since it was told */
 } m2s_memory;
 
 /* allocator NULL = malloc. */
@@ -32,6 +33,10 @@ char *m2s_strndup(m2s_memory *memory, const char *text, size_t length);
 /* NULL block = alloc; keeps the first old bytes; on NULL the old block is still there. */
 void *m2s_realloc(m2s_memory *memory, void *block, size_t bytes);
 void m2s_free(m2s_memory *memory, void *block); /* NULL is fine */
+
+/* For the end of a public call: an OUT_OF_MEMORY that comes of limit_bytes becomes LIMIT, and the message says what was
+ * asked for and what is allowed. Returns the status to go on with; error may be NULL. */
+m2snet_status m2s_memory_explain(m2s_memory *memory, m2snet_status status, m2snet_error *error);
 
 /* False on overflow; *result is then untouched. */
 bool m2s_mul(size_t a, size_t b, size_t *result);

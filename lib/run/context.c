@@ -61,7 +61,7 @@ m2snet_status m2s_context_create(const m2snet_context_options *given, m2snet_con
     m2s_memory_init(&bootstrap, options.allocator, options.memory_limit_bytes);
     context = m2s_calloc(&bootstrap, 1, sizeof *context);
     if (context == NULL) {
-        return m2s_fail_memory(error, "a context", sizeof *context);
+        return m2s_memory_explain(&bootstrap, m2s_fail_memory(error, "a context", sizeof *context), error);
     }
     m2s_memory_init(&context->memory, options.allocator, options.memory_limit_bytes);
     atomic_store(&context->memory.used_bytes, atomic_load(&bootstrap.used_bytes));
@@ -91,6 +91,9 @@ m2snet_status m2s_context_create(const m2snet_context_options *given, m2snet_con
     *created = context;
     return M2SNET_STATUS_OK;
 fail:
+    if (context != NULL) {
+        status = m2s_memory_explain(&context->memory, status, error);
+    }
     m2s_context_release(context);
     return status;
 }

@@ -135,6 +135,7 @@ fail:
     m2s_model_release(saved);
     if (context != NULL) {
         m2s_free(&context->memory, numbers);
+        status = m2s_memory_explain(&context->memory, status, error);
     }
     m2s_context_release(context);
     return status;
@@ -218,6 +219,11 @@ m2snet_status m2s_model_save_file(const m2snet_model *model, const char *path, c
     m2s_control_init(&control, &options.control);
     if (options.metadata_json != NULL) {
         M2S_TRY(m2s_json_parse(&metadata_source, options.metadata_json, strlen(options.metadata_json), &json, error));
+        if (m2s_json_kind_of(json) != M2S_JSON_OBJECT) {
+            status = m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "metadata_json: expected an object, got %s",
+                              m2s_json_kind_name(m2s_json_kind_of(json)));
+            goto fail;
+        }
     }
     M2S_TRY(collect_metadata(model, json, &texts, &text_count, error));
     M2S_TRY(collect_entries(model, options.dtype, &entries, &entry_count, error));

@@ -19,6 +19,23 @@ static bool dense_bytes(const m2snet_tensor_desc *desc, size_t *bytes)
     return *bytes <= PTRDIFF_MAX;
 }
 
+/* Whether the farthest element lies within what a pointer can reach. */
+static bool reachable(const m2snet_tensor_desc *desc)
+{
+    const int64_t dims[4] = { desc->n, desc->h, desc->w, desc->c };
+    const int64_t strides[4] = { desc->stride_n_bytes, desc->stride_h_bytes, desc->stride_w_bytes,
+                                 desc->stride_c_bytes };
+    size_t reach = m2s_dtype_bytes(desc->dtype);
+
+    for (int i = 0; i < 4; i++) {
+        size_t step = strides[i] < 0 ? 0 - (size_t)strides[i] : (size_t)strides[i];
+        if (!m2s_mul((size_t)(dims[i] - 1), step, &step) || !m2s_add(reach, step, &reach)) {
+            return false;
+        }
+    }
+    return reach <= PTRDIFF_MAX;
+}
+
 m2snet_status m2s_tensor_create(m2snet_context *context, const m2snet_tensor_desc *given, void *data,
                                 m2snet_tensor **created, m2snet_error *error)
 {
@@ -43,6 +60,12 @@ m2snet_status m2s_tensor_create(m2snet_context *context, const m2snet_tensor_des
         desc.stride_w_bytes = desc.c * desc.stride_c_bytes;
         desc.stride_h_bytes = desc.w * desc.stride_w_bytes;
         desc.stride_n_bytes = desc.h * desc.stride_h_bytes;
+    }
+    if (!reachable(&desc)) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
+                        "a tensor with strides of %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
+                        " bytes (n, h, w, c) does not fit into memory",
+                        desc.stride_n_bytes, desc.stride_h_bytes, desc.stride_w_bytes, desc.stride_c_bytes);
     }
     m2snet_tensor *tensor = m2s_calloc(&context->memory, 1, sizeof *tensor);
     if (tensor == NULL) {

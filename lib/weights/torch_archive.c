@@ -12,6 +12,7 @@
 #define CHUNK_BYTES     ((size_t)1 << 16)
 #define CHUNKS_PER_POLL 16u
 #define NOT_READ        UINT64_MAX
+#define ZLIB_MEMORY     (-4) /* zlib's Z_MEM_ERROR */
 
 /* The file's bytes as libzip sees them. It remembers where the last read began: that is how the place of a stored
  * entry is learnt, which libzip does not tell. */
@@ -86,10 +87,11 @@ static zip_int64_t read_source(void *user, void *data, zip_uint64_t bytes, zip_s
 /* The status of what libzip says, and its words. Ends the zip_error_t. */
 static m2snet_status fail_zip(m2snet_error *error, zip_error_t *reason, const char *what)
 {
-    m2snet_status status = zip_error_code_zip(reason) == ZIP_ER_MEMORY
-                               ? m2s_fail(error, M2SNET_STATUS_OUT_OF_MEMORY, "%s: out of memory", what)
-                               : m2s_fail(error, M2SNET_STATUS_FORMAT, "%s: %s: the file is cut off or damaged", what,
-                                          zip_error_strerror(reason));
+    bool memory = zip_error_code_zip(reason) == ZIP_ER_MEMORY ||
+                  (zip_error_code_zip(reason) == ZIP_ER_ZLIB && zip_error_code_system(reason) == ZLIB_MEMORY);
+    m2snet_status status = memory ? m2s_fail(error, M2SNET_STATUS_OUT_OF_MEMORY, "%s: out of memory", what)
+                                  : m2s_fail(error, M2SNET_STATUS_FORMAT, "%s: %s: the file is cut off or damaged",
+                                             what, zip_error_strerror(reason));
 
     zip_error_fini(reason);
     return status;

@@ -201,7 +201,7 @@ static void test_null_sessions(void **state)
     REFUSE(m2snet_session_run(NULL, tensor, tensor, NULL, &error), INVALID, "session");
     REFUSE(m2snet_session_run(session, NULL, tensor, NULL, &error), INVALID, "src");
     REFUSE(m2snet_session_run(session, tensor, NULL, NULL, &error), INVALID, "dst");
-    OK(m2snet_session_prepare(session, 1, 64, 64, NULL, &error)); /* as usable as before */
+    OK(m2snet_session_prepare(session, 1, 64, 64, NULL, &error));                   /* as usable as before */
     REFUSE(m2snet_session_step_info(session, 0, &step, &error), INVALID, "step 0"); /* prepared, not run */
     m2snet_tensor_destroy(tensor);
     m2snet_session_destroy(session);

@@ -117,6 +117,51 @@ static void test_outputs(harness *h, const variant *v)
     done(graph, &numbers);
 }
 
+/* The reference backend copies what is bound twice: an input that is an output as well, a result wanted in two
+ * places. */
+static void test_second_bindings(harness *h, const variant *v)
+{
+    m2s_host host = { &h->memory, &h->log, h->pools[0], M2S_ISA_BASELINE };
+    harness_packs packs = { { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0 };
+    m2s_param_view params[HARNESS_VALUES] = { 0 };
+    m2s_device *device = NULL;
+    m2s_plan *plan = NULL;
+    m2s_buffer *buffer = NULL;
+    double src[4] = { -1.0, 2.0, -3.0, 4.0 }, got[16];
+    m2s_graph *graph;
+    m2snet_error error;
+
+    if (v->backend != m2s_backend_ref() || v->dtype != M2SNET_DTYPE_F64) {
+        check_skip("not part of every backend's contract");
+        return;
+    }
+    if (!start(h, v->dtype, &graph)) {
+        return;
+    }
+    m2s_value in = m2s_graph_input(graph, "src", shape(1, 2, 2, 1)), out = m2s_relu(graph, in);
+    m2s_graph_mark_output(graph, in);
+    m2s_graph_mark_output(graph, out);
+    m2s_plan_request request = { .graph = graph, .params = params, .packs = &packs.cache };
+    if (CHECK(v->backend->open(&host, 0, &device, &error) == M2SNET_STATUS_OK, "%s", error.message) &&
+        CHECK(v->backend->plan_compile(device, &request, &plan, &error) == M2SNET_STATUS_OK, "%s", error.message) &&
+        CHECK(v->backend->buffer_alloc(device, sizeof got, &buffer, &error) == M2SNET_STATUS_OK, "%s", error.message)) {
+        m2s_binding bindings[] = { { in, buffer, 0 }, { out, buffer, 32 }, { in, buffer, 64 }, { out, buffer, 96 } };
+        m2s_run_request run_request = { .bindings = bindings, .binding_count = 4 };
+        v->backend->buffer_write(device, buffer, 0, src, sizeof src, NULL);
+        CHECK(v->backend->plan_run(device, plan, &run_request, &error) == M2SNET_STATUS_OK, "%s", error.message);
+        v->backend->buffer_read(device, buffer, 0, got, sizeof got, NULL);
+        for (int i = 0; i < 16; i++) {
+            CHECK(got[i] == (i / 4 % 2 == 0 || src[i % 4] > 0.0 ? src[i % 4] : 0.0), "number %d is %g", i, got[i]);
+        }
+    }
+    if (device != NULL) {
+        v->backend->buffer_free(device, buffer);
+        v->backend->plan_free(device, plan);
+        v->backend->close(device);
+    }
+    m2s_graph_destroy(graph);
+}
+
 /* A parameter and a folded constant leave as they are; a backend without that feature says so by the value's name. */
 static void test_constant_outputs(harness *h, const variant *v)
 {
@@ -450,6 +495,9 @@ static void test_refusals(harness *h, const variant *v)
             CHECK(v->backend->plan_run(device, plan, &run_request, &error) != M2SNET_STATUS_OK, "beyond the buffer");
             bindings[1].offset_bytes = 256;
             CHECK(v->backend->plan_run(device, plan, &run_request, &error) == M2SNET_STATUS_OK, "%s", error.message);
+            run_request.arena = NULL;
+            CHECK(info.arena_bytes == 0 || v->backend->plan_run(device, plan, &run_request, &error) != M2SNET_STATUS_OK,
+                  "no arena");
             char byte = 0;
             CHECK(v->backend->buffer_write(device, buffer, 512, &byte, 1, &error) != M2SNET_STATUS_OK,
                   "a write beyond");
@@ -534,6 +582,7 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(harness *h, const variant *v);
     } tests[] = { { "outputs that are read on, and an input that leaves", test_outputs },
+                  { "second bindings", test_second_bindings },
                   { "constants that leave", test_constant_outputs },
                   { "a small network", test_network },
                   { "places in a batch", test_places_in_batch },

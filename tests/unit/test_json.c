@@ -346,7 +346,8 @@ static void quotes_what_a_terminal_should_not_see(void **state)
     assert_string_equal(m2s_quote("", 0).text, "\"\"");
     assert_string_equal(m2s_quote("\xed\xa0\x80", 3).text, "\"???\"");
     memset(longer, 'x', sizeof longer);
-    memcpy(longer + 119, "\xc3\xa9", 2);
+    longer[119] = (char)0xc3;
+    longer[120] = (char)0xa9;
     m2s_quoted cut = m2s_quote(longer, sizeof longer);
     assert_int_equal(strlen(cut.text), 1 + 119 + 4);
     assert_string_equal(cut.text + 1 + 119, "...\"");

@@ -90,7 +90,7 @@ static void assert_header_refused(m2s_memory *memory, const char *header, size_t
 
     bytes[0] = (unsigned char)length;
     bytes[1] = (unsigned char)(length >> 8);
-    memcpy(bytes + 8, header, length);
+    snprintf((char *)bytes + 8, sizeof bytes - 8, "%s", header);
     assert_int_equal(refuse_weights(memory, bytes, 8 + length + data_bytes, &error), expected);
     assert_error_has(&error, part);
 }

@@ -342,7 +342,7 @@ static void what_is_no_weight_file_is_named(void **state)
 
     (void)state;
     m2s_memory_init(&memory, NULL, 0);
-    memcpy(tar + 257, "ustar", 5);
+    snprintf(tar + 257, sizeof tar - 257, "ustar");
     for (size_t i = 0; i <= sizeof cases / sizeof *cases; i++) {
         bool last = i == sizeof cases / sizeof *cases;
         size_t bytes = last ? sizeof tar : cases[i].count;

@@ -111,7 +111,8 @@ static void honours_strides_and_shared_storages(void **state)
 
     (void)state;
     for (int i = 0; i < 24; i++) {
-        transposed[i] = (i % 4 * 6 + i / 4) / 4.0 - 1;
+        int row = i / 4;
+        transposed[i] = (i % 4 * 6 + row) / 4.0 - 1;
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         m2s_store *store = load_weight_file(&memory, names[i]);
