@@ -125,7 +125,7 @@ M2SNET_API void m2snet_cancel_reset(m2snet_cancel *cancel);
 M2SNET_API void m2snet_cancel_destroy(m2snet_cancel *cancel);
 
 typedef struct m2snet_progress {
-    const char *phase; /* "read", "decode", "prepare", "network", "post" */
+    const char *phase; /* "read", "write", "decode", "prepare", "network", "post"; more may come */
     uint64_t done;     /* in units of the phase */
     uint64_t total;    /* 0 when unknown */
 } m2snet_progress;
@@ -292,7 +292,7 @@ M2SNET_API const char *m2snet_model_metadata_value(const m2snet_model *model, in
 typedef struct m2snet_tensor_info {
     size_t struct_size;
     const char *name;    /* the checkpoint's key, "x5_dem_1.0.weight" */
-    m2snet_dtype dtype;  /* as stored in the file */
+    m2snet_dtype dtype;  /* as stored in the file; 0 = one that the library cannot compute with */
     int32_t rank;        /* 0..8 */
     const int64_t *dims; /* rank of them, as the checkpoint orders them (o, i, kh, kw) */
 } m2snet_tensor_info;

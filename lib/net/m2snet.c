@@ -47,6 +47,12 @@ m2snet_status m2s_net_build(m2s_memory *memory, const m2s_config *config, int64_
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "encoder \"%s\" is not known to this library",
                         config->encoder);
     }
+    if (config->pyramid_channels != config->stem[2]) {
+        return m2s_fail(error, M2SNET_STATUS_MISMATCH,
+                        "the pyramid has %" PRId32 " channels and the encoder's first level %" PRId32
+                        ": they must be equal (pyramid_channels, encoder_shape.stem)",
+                        config->pyramid_channels, config->stem[2]);
+    }
     M2S_TRY(m2s_graph_create(memory, dtype, &graph, error));
     build(graph, config, encoder,
           m2s_graph_input(graph, M2S_NAME_IMAGE, (m2s_shape){ .n = n, .h = h, .w = w, .c = 3 }));

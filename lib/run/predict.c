@@ -28,13 +28,13 @@ typedef struct job {
     float *logits; /* of MAX_BATCH pictures */
 } job;
 
-/* Rows of the caller's buffer must not overlap. */
+/* Rows of the caller's buffer must not overlap, nor lie beyond any memory. */
 static m2snet_status check_stride(const char *name, const void *buffer, ptrdiff_t stride_bytes, size_t row_bytes,
                                   m2snet_error *error)
 {
     size_t distance = stride_bytes < 0 ? (size_t)0 - (size_t)stride_bytes : (size_t)stride_bytes;
 
-    if (buffer != NULL && stride_bytes != 0 && distance < row_bytes) {
+    if (buffer != NULL && stride_bytes != 0 && (distance < row_bytes || distance > PTRDIFF_MAX / M2S_MAX_SIDE_PX)) {
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "%s_stride_bytes is %td: a row has %zu bytes", name,
                         stride_bytes, row_bytes);
     }

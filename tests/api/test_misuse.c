@@ -669,7 +669,13 @@ static void test_table(void **state)
            "of another shape");
     assert_non_null(strstr(error.message, "\n  shape "));
     options.config_json = "{\"encoder\":\"res2net_compact\"}";
-    REFUSE(m2snet_model_load_file(r->context, path, &options, &model, &error), M2SNET_STATUS_MISMATCH, "missing");
+    REFUSE(m2snet_model_load_file(r->context, path, &options, &model, &error), M2SNET_STATUS_MISMATCH,
+           "must be equal"); /* its pyramid would need 32 channels */
+    options.config_json = "{\"encoder_shape\":{\"stem\":[4,4,8],\"blocks\":[4,4,4,4],\"width\":[3,4,4,4],"
+                          "\"channels\":[16,16,16,16]}}";
+    REFUSE(m2snet_model_load_file(r->context, path, &options, &model, &error), M2SNET_STATUS_MISMATCH, " missing, ");
+    assert_non_null(strstr(error.message, "resnet.layer1.2."));
+    assert_non_null(strstr(error.message, " more")); /* the table is cut and says so */
     assert_true(strlen(error.message) < sizeof error.message - 1);
     options.config_json = "{\"encoder\":\"vgg\"}";
     REFUSE(m2snet_model_load_file(r->context, path, &options, &model, &error), UNSUPPORTED, "vgg");
