@@ -194,6 +194,7 @@ void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *o, in
                 .residual = last && o->residual != NULL ? o->residual + row * o->residual_pixel + channel : NULL,
                 .residual_stride = o->residual_pixel,
                 .accumulate = begin > 0,
+                .ahead = true,
                 .relu = last && o->relu,
             };
             if (conv->rows > 0) {

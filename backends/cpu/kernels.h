@@ -26,6 +26,7 @@ typedef struct m2s_gemm {
     const float *residual; /* may be NULL */
     int64_t residual_stride;
     bool accumulate; /* add to what c holds */
+    bool ahead;      /* fetch what comes next: for operands that lie beyond a core's own caches */
     bool relu;
 } m2s_gemm;
 
