@@ -529,6 +529,186 @@ M2SNET_API m2snet_status m2snet_result_receipt(const m2snet_result *result, m2sn
 /* The same as JSON, with the components. */
 M2SNET_API const char *m2snet_result_receipt_json(const m2snet_result *result);
 
+/* ---- Evaluation ---------------------------------------------------------- */
+
+/* Scores of predictions against masks, from any tool: 8-bit maps or masks of equal size. docs/metrics.md has every
+ * definition; the names here are the keys of the JSON. A number that is not defined (a distance to an empty mask) is
+ * NaN in structs and null in JSON; it enters no mean, and how many there were is counted. */
+
+/* Whose arithmetic. It chooses what is computed on top of the default's numbers, which are always there. */
+typedef enum m2snet_profile {
+    M2SNET_PROFILE_DEFAULT = 0, /* PySODMetrics' arithmetic, means as in the PraNet protocol, medpy's distances */
+    M2SNET_PROFILE_AUTHORS = 1, /* also authors_*: the test script published with M2SNet and MSNet */
+    M2SNET_PROFILE_PRANET = 2   /* also an object "pranet" in the JSON: what the PraNet protocol's program prints */
+} m2snet_profile;
+
+/* Images whose mask is empty. */
+typedef enum m2snet_empty {
+    M2SNET_EMPTY_ZERO = 0, /* overlap, F and weighted F are 0 (default) */
+    M2SNET_EMPTY_SKIP = 1, /* left out of every mean */
+    M2SNET_EMPTY_ONE = 2   /* 1 wherever the prediction is empty too, 0 otherwise */
+} m2snet_empty;
+
+#define M2SNET_MAX_SPACINGS 8
+#define M2SNET_MAX_LABELS   64
+
+typedef struct m2snet_evaluator_options {
+    size_t struct_size;
+    m2snet_profile profile;
+    m2snet_empty empty;
+    const double *spacings_mm; /* row, column, row, column, ...: surface distances are measured with each; copied */
+    int32_t spacing_count;     /* 1..M2SNET_MAX_SPACINGS pairs; 0 (default): one, 1 x 1 */
+    int32_t connectivity;      /* of borders: 1 (default, four neighbours) or 2 (eight) */
+    int32_t without_surface;   /* 1: no surface distances */
+    int32_t surface_penalty;   /* 1: distances are the image's diagonal where exactly one side is empty, 0 where both
+                                * are; 0 (default): undefined */
+    int32_t resize_prediction; /* 1: a prediction of another size is brought to the mask's (Pillow BILINEAR), with a
+                                * warning; 0 (default): refused */
+    const uint8_t *labels;     /* not NULL: pictures are label maps; label_count gray values to score, each its own
+                                * class; copied */
+    int32_t label_count;       /* 0..M2SNET_MAX_LABELS */
+    const char *const *label_names; /* NULL: "0", "80", ...; copied */
+} m2snet_evaluator_options;
+M2SNET_API void m2snet_evaluator_options_init(m2snet_evaluator_options *options);
+
+typedef struct m2snet_surface_scores { /* mm, or pixels with spacing 1 x 1 */
+    double hd;                         /* Hausdorff distance */
+    double hd95;                       /* 95th percentile of both directions together */
+    double assd;                       /* mean of both directions together */
+    double asd_pred_to_gt;
+    double asd_gt_to_pred;
+    double hd95_maxdir; /* the larger one of the two directed 95th percentiles */
+} m2snet_surface_scores;
+
+/* Of one image, or of a set. Of a set: tp to tn are sums, curves are averaged over images before their mean and maximum
+ * are taken, everything else is the mean over images. */
+typedef struct m2snet_scores {
+    size_t struct_size;
+    int32_t height, width;  /* px; 0 for a set */
+    int64_t tp, fp, fn, tn; /* at x > 0.5, x being the prediction stretched to 0..1 */
+    double mae, sm, sm_matlab_rounding, wfm;
+    double em_mean, em_max, pre_mean, pre_max, rec_mean, rec_max, spec_mean, spec_max; /* over 256 thresholds */
+    double spec_pranet_mean, spec_pranet_max;
+    double dice_mean, dice_max, iou_mean, iou_max; /* mDice, maxDice, mIoU, maxIoU */
+    double fm_mean, fm_max, f1_mean, f1_max;       /* beta^2 = 0.3, and 1 */
+    double em_adp, fm_adp;                         /* at twice the prediction's mean */
+    double dice, iou, precision, recall, specificity, accuracy, iou_bg, f1, miou, ber;       /* at x > 0.5 */
+    double authors_mae, authors_fm_max, authors_fm_adp, authors_sm, authors_em, authors_wfm; /* PROFILE_AUTHORS, */
+    double authors_dice_soft, authors_iou, authors_ber, authors_acc;                         /* else NaN */
+    int32_t mask_empty;        /* 1: no pixel above 128; of a set: how many */
+    int32_t prediction_empty;  /* 1: no pixel above 0.5; of a set: how many */
+    int32_t surface_count;     /* of surface[] */
+    int32_t surface_undefined; /* 1: no distances; of a set: how many */
+    m2snet_surface_scores surface[M2SNET_MAX_SPACINGS];
+} m2snet_scores;
+
+/* One pair, without an evaluator. options may be NULL; labels are not allowed here. */
+M2SNET_API m2snet_status m2snet_score(m2snet_context *context, const m2snet_image *prediction, const m2snet_image *mask,
+                                      const m2snet_evaluator_options *options, m2snet_scores *scores,
+                                      m2snet_error *error);
+
+/* One class of a label map, or the layer of an OCT picture. Of a set: counts are sums, the rest means over images. */
+typedef struct m2snet_label_scores {
+    size_t struct_size;
+    int64_t tp, n_pred, n_gt;
+    double dice, iou;        /* 0 where neither has the label, or as the empty policy says */
+    int64_t columns_both;    /* picture columns where both have the label, ... */
+    int64_t columns_gt_only; /* ... where only one has it: counted, not scored */
+    int64_t columns_pred_only;
+    int32_t surface_count;
+    int32_t boundary_undefined; /* 1: no column has the label in both; of a set: how many */
+    int32_t surface_undefined;  /* 1: one side lacks the label; of a set: how many */
+    struct {
+        double med_top, med_bottom, med; /* mean distance of the upper and lower boundaries along columns, mm */
+        m2snet_surface_scores surface;
+    } spacing[M2SNET_MAX_SPACINGS];
+} m2snet_label_scores;
+
+/* The same for label maps: scores[0..options->label_count), each with its struct_size set. */
+M2SNET_API m2snet_status m2snet_score_labels(m2snet_context *context, const m2snet_image *prediction,
+                                             const m2snet_image *mask, const m2snet_evaluator_options *options,
+                                             m2snet_label_scores *scores, m2snet_error *error);
+
+/* Collects pairs and their scores. One thread at a time, like a session; results do not depend on the number of the
+ * context's threads. */
+typedef struct m2snet_evaluator m2snet_evaluator;
+M2SNET_API m2snet_status m2snet_evaluator_create(m2snet_context *context, const m2snet_evaluator_options *options,
+                                                 m2snet_evaluator **evaluator, m2snet_error *error);
+M2SNET_API void m2snet_evaluator_destroy(m2snet_evaluator *evaluator);
+
+/* Scores one pair and appends it; the pictures are not needed after the call. On failure nothing is appended. */
+M2SNET_API m2snet_status m2snet_evaluator_add(m2snet_evaluator *evaluator, const char *name,
+                                              const m2snet_image *prediction, const m2snet_image *mask,
+                                              m2snet_error *error);
+
+typedef struct m2snet_file_pair {
+    const char *name; /* UTF-8 */
+    const char *prediction_path;
+    const char *mask_path;
+} m2snet_file_pair;
+/* Scores count pairs of PNG or JPEG files on all threads of the context and appends them in order. A pair that cannot
+ * be scored (a file missing or damaged, different sizes) is appended too, with its error, and does not stop the others:
+ * *failed (nullable) says how many. Phase "score", unit pairs. Cancelled or out of memory: nothing is appended. */
+M2SNET_API m2snet_status m2snet_evaluator_add_files(m2snet_evaluator *evaluator, const m2snet_file_pair *pairs,
+                                                    int32_t count, const m2snet_control *control, int32_t *failed,
+                                                    m2snet_error *error);
+
+M2SNET_API int32_t m2snet_evaluator_count(const m2snet_evaluator *evaluator); /* failed ones included */
+M2SNET_API const char *m2snet_evaluator_name(const m2snet_evaluator *evaluator, int32_t index);
+/* NULL, or what is suspicious about the pair: a mask coded 0 and 1, a nearly empty prediction that was stretched, ...
+ */
+M2SNET_API const char *m2snet_evaluator_warning(const m2snet_evaluator *evaluator, int32_t index);
+/* Of a pair that failed: its own status and message. An evaluator with labels: UNSUPPORTED. */
+M2SNET_API m2snet_status m2snet_evaluator_image_scores(const m2snet_evaluator *evaluator, int32_t index,
+                                                       m2snet_scores *scores, m2snet_error *error);
+M2SNET_API m2snet_status m2snet_evaluator_image_label(const m2snet_evaluator *evaluator, int32_t index, int32_t label,
+                                                      m2snet_label_scores *scores, m2snet_error *error);
+
+typedef struct m2snet_set_info {
+    size_t struct_size;
+    int32_t scored, failed;
+    int32_t counted; /* in the means: scored less the ones skipped for an empty mask */
+    int32_t empty_masks, empty_predictions, both_empty; /* of the scored */
+    int32_t warned;
+    double pooled_dice, pooled_iou, pooled_precision, pooled_recall, pooled_specificity; /* from the sums tp to tn */
+    double mean_of_image_em_max; /* NOT the set's em_max, which is the maximum of the mean curve */
+} m2snet_set_info;
+M2SNET_API m2snet_status m2snet_evaluator_set_info(const m2snet_evaluator *evaluator, m2snet_set_info *info,
+                                                   m2snet_error *error);
+/* MISMATCH when no image counts. */
+M2SNET_API m2snet_status m2snet_evaluator_set_scores(const m2snet_evaluator *evaluator, m2snet_scores *scores,
+                                                     m2snet_error *error);
+M2SNET_API m2snet_status m2snet_evaluator_set_label(const m2snet_evaluator *evaluator, int32_t label,
+                                                    m2snet_label_scores *scores, m2snet_error *error);
+
+/* Cross-validation: image i of those that count belongs to fold i mod folds. Mean and standard deviation of the folds'
+ * set scores with divisor folds - ddof (0 or 1); a number undefined in a fold is undefined here. Counts are 0. */
+M2SNET_API m2snet_status m2snet_evaluator_folds(const m2snet_evaluator *evaluator, int32_t folds, int32_t ddof,
+                                                m2snet_scores *mean, m2snet_scores *deviation, m2snet_error *error);
+/* Scores of fold number index alone. */
+M2SNET_API m2snet_status m2snet_evaluator_fold_scores(const m2snet_evaluator *evaluator, int32_t folds, int32_t index,
+                                                      m2snet_scores *scores, m2snet_error *error);
+
+typedef enum m2snet_curve {
+    M2SNET_CURVE_E = 0,
+    M2SNET_CURVE_PRECISION = 1,
+    M2SNET_CURVE_RECALL = 2,
+    M2SNET_CURVE_SPECIFICITY = 3,
+    M2SNET_CURVE_SPECIFICITY_PRANET = 4,
+    M2SNET_CURVE_DICE = 5,
+    M2SNET_CURVE_IOU = 6,
+    M2SNET_CURVE_F = 7,
+    M2SNET_CURVE_F1 = 8
+} m2snet_curve;
+/* values[t]: the prediction is foreground where floor(255 x) >= t. index -1: of the set. */
+M2SNET_API m2snet_status m2snet_evaluator_curve(const m2snet_evaluator *evaluator, int32_t index, m2snet_curve curve,
+                                                double values[256], m2snet_error *error);
+
+/* Everything as one JSON object: "images", "dataset", counts, failures and warnings (docs/metrics.md). folds 0: without
+ * cross-validation. The text belongs to the evaluator until the next call of this function or its end. */
+M2SNET_API m2snet_status m2snet_evaluator_json(m2snet_evaluator *evaluator, int32_t folds, const char **json,
+                                               m2snet_error *error);
+
 #ifdef __cplusplus
 }
 #endif

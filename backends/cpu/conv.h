@@ -5,14 +5,15 @@
 
 #include "backends/cpu/plan.h"
 
-/* Where one image's operands lie; pixel strides in numbers. */
+/* Where the operands lie: addresses of the first image, numbers from a pixel and from an image to the next. */
 typedef struct m2s_conv_operands {
     const float *src, *addend; /* convolved: src + addend; addend may be NULL */
-    int64_t src_pixel, addend_pixel;
+    int64_t src_pixel, src_image;
+    int64_t addend_pixel, addend_image;
     const float *bias, *residual; /* may be NULL */
-    int64_t residual_pixel;
+    int64_t residual_pixel, residual_image;
     float *dst;
-    int64_t dst_pixel;
+    int64_t dst_pixel, dst_image;
     bool relu;
 } m2s_conv_operands;
 

@@ -139,18 +139,21 @@ static void copy_sum(float *dst, const float *src, const float *addend, int64_t 
     }
 }
 
-/* Numbers begin..end of the windows of pixels first..first + count. */
+/* Numbers begin..end of the windows of pixels first..first + count: tap by tap, so that what a tap needs is worked
+ * out once. */
 static void gather(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_t channel, int64_t first, int64_t count,
                    int64_t begin, int64_t end, float *dst)
 {
-    for (int64_t p = first; p < first + count; p++) {
-        int64_t image = p / (conv->oh * conv->ow);
-        int64_t top = p / conv->ow % conv->oh * conv->stride - conv->pad, left = p % conv->ow * conv->stride - conv->pad;
-        float *row = dst + (p - first) * gather_stride(conv);
-        for (int64_t k = begin; k < end;) {
-            int64_t tap = k / conv->in, c = k % conv->in;
-            int64_t n = conv->in - c < end - k ? conv->in - c : end - k;
-            int64_t y = top + tap / conv->kw * conv->dilation, x = left + tap % conv->kw * conv->dilation;
+    const int64_t stride = gather_stride(conv);
+
+    for (int64_t k = begin; k < end;) {
+        int64_t tap = k / conv->in, c = k % conv->in;
+        int64_t n = conv->in - c < end - k ? conv->in - c : end - k;
+        int64_t dy = tap / conv->kw * conv->dilation - conv->pad, dx = tap % conv->kw * conv->dilation - conv->pad;
+        int64_t image = first / (conv->oh * conv->ow), oy = first / conv->ow % conv->oh, ox = first % conv->ow;
+        float *row = dst + (k - begin);
+        for (int64_t p = 0; p < count; p++) {
+            int64_t y = oy * conv->stride + dy, x = ox * conv->stride + dx;
             if (y < 0 || y >= conv->h || x < 0 || x >= conv->w) {
                 memset(row, 0, (size_t)n * sizeof(float));
             } else {
@@ -158,9 +161,16 @@ static void gather(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_
                 copy_sum(row, o->src + pixel * o->src_pixel + channel + c,
                          o->addend != NULL ? o->addend + pixel * o->addend_pixel + channel + c : NULL, n);
             }
-            row += n;
-            k += n;
+            row += stride;
+            if (++ox == conv->ow) {
+                ox = 0;
+                if (++oy == conv->oh) {
+                    oy = 0;
+                    image++;
+                }
+            }
         }
+        k += n;
     }
 }
 

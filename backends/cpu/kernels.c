@@ -2,6 +2,8 @@
  * What is the same for all instruction sets: the choice of a table, and packing. */
 #include "backends/cpu/kernels.h"
 
+#include "backends/ref/kernel_cuts.h"
+
 const m2s_cpu_kernels *m2s_cpu_kernels_for(m2s_isa isa)
 {
 #if defined(__x86_64__)
@@ -21,20 +23,11 @@ int64_t m2s_gemm_packed_columns(const m2s_cpu_kernels *kernels, int64_t columns)
     return (columns + kernels->vector - 1) / kernels->vector * kernels->vector;
 }
 
-void m2s_gemm_pack(const m2s_cpu_kernels *kernels, const float *b, int64_t depth, int64_t columns, int64_t row_stride,
-                   int64_t column_stride, float *packed)
+void m2s_resize_taps(int64_t in, int64_t out, m2s_tap *taps)
 {
-    int64_t all = m2s_gemm_packed_columns(kernels, columns);
-
-    for (int64_t begin = 0; begin < all; begin += kernels->panel_columns) {
-        int64_t width = all - begin < kernels->panel_columns ? all - begin : kernels->panel_columns;
-        float *panel = packed + begin * depth;
-        for (int64_t k = 0; k < depth; k++) {
-            for (int64_t j = 0; j < width; j++) {
-                panel[k * width + j] =
-                    begin + j < columns ? b[k * row_stride + (begin + j) * column_stride] : 0.0f;
-            }
-        }
+    for (int64_t x = 0; x < out; x++) {
+        resize_tap tap = resize_tap_at(in, out, x);
+        taps[x] = (m2s_tap){ (int32_t)tap.low, (int32_t)tap.high, (float)tap.low_weight, (float)tap.high_weight };
     }
 }
 
@@ -72,36 +65,51 @@ static const double transform_4[6][3] = {
 #undef A
 #undef B
 
-void m2s_winograd_weights(const m2s_cpu_kernels *kernels, int m, const float *weights, int64_t o, int64_t i,
-                          int64_t block, float *packed)
+#define MOST_COLUMNS 32 /* of a panel */
+
+/* Weights (i x 9) of `width` output channels at input channel k, to the points' rows k, of which each lies `stride`
+ * after the one before. Columns from `valid` on are zeros. */
+static void transform_columns(int m, const float *weights, int64_t i, int64_t k, int64_t width, int64_t valid,
+                              int64_t stride, float *dst)
 {
     const double(*rows)[3] = m == 4 ? transform_4 : transform_2;
     const int side = m + 2;
-    int64_t all = m2s_gemm_packed_columns(kernels, o);
+    double g[9][MOST_COLUMNS] = { { 0.0 } }, half[3][MOST_COLUMNS]; /* half: a row of G g */
+
+    for (int64_t j = 0; j < valid; j++) {
+        for (int t = 0; t < 9; t++) {
+            g[t][j] = (double)weights[(j * i + k) * 9 + t];
+        }
+    }
+    for (int p = 0; p < side; p++) {
+        for (int x = 0; x < 3; x++) {
+            for (int64_t j = 0; j < width; j++) {
+                half[x][j] = rows[p][0] * g[x][j] + rows[p][1] * g[3 + x][j] + rows[p][2] * g[6 + x][j];
+            }
+        }
+        for (int q = 0; q < side; q++) {
+            for (int64_t j = 0; j < width; j++) {
+                dst[j] = (float)(half[0][j] * rows[q][0] + half[1][j] * rows[q][1] + half[2][j] * rows[q][2]);
+            }
+            dst += stride;
+        }
+    }
+}
+
+void m2s_winograd_weights(const m2s_cpu_kernels *kernels, int m, const float *weights, int64_t o, int64_t i,
+                          int64_t block, float *packed)
+{
+    int64_t all = m2s_gemm_packed_columns(kernels, o), points = (int64_t)(m + 2) * (m + 2);
 
     for (int64_t begin = 0; begin < i; begin += block) {
         int64_t depth = i - begin < block ? i - begin : block;
-        float *part = packed + begin * all * side * side;
-        for (int64_t column = 0; column < all; column++) {
-            int64_t panel = column / kernels->panel_columns * kernels->panel_columns;
+        float *part = packed + begin * all * points;
+        for (int64_t panel = 0; panel < all; panel += kernels->panel_columns) {
             int64_t width = all - panel < kernels->panel_columns ? all - panel : kernels->panel_columns;
+            int64_t valid = o - panel < width ? o - panel : width;
             for (int64_t k = 0; k < depth; k++) {
-                float *dst = part + panel * depth + k * width + (column - panel);
-                const float *g = column < o ? weights + (column * i + begin + k) * 9 : NULL;
-                for (int p = 0; p < side && g != NULL; p++) {
-                    double half[3]; /* row p of G g */
-                    for (int x = 0; x < 3; x++) {
-                        half[x] = rows[p][0] * (double)g[x] + rows[p][1] * (double)g[3 + x] +
-                                  rows[p][2] * (double)g[6 + x];
-                    }
-                    for (int q = 0; q < side; q++) {
-                        dst[(p * side + q) * depth * all] =
-                            (float)(half[0] * rows[q][0] + half[1] * rows[q][1] + half[2] * rows[q][2]);
-                    }
-                }
-                for (int p = 0; p < side * side && g == NULL; p++) {
-                    dst[p * depth * all] = 0.0f;
-                }
+                transform_columns(m, weights + panel * i * 9, i, begin + k, width, valid, depth * all,
+                                  part + panel * depth + k * width);
             }
         }
     }

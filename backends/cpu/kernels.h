@@ -69,11 +69,20 @@ typedef struct m2s_window {
     int64_t dst_pixel;
 } m2s_window;
 
+/* Two neighbours along x and their weights. */
+typedef struct m2s_tap {
+    int32_t low, high;
+    float low_weight, high_weight;
+} m2s_tap;
+
+/* Bilinear, dense. taps: one for each column of the result. */
 typedef struct m2s_resize_rows {
     int64_t h, w, channels, oh, ow;
-    const float *src; /* one image, dense */
+    const m2s_tap *taps;
+    const float *src;    /* one image */
     const float *addend; /* of the result's shape; may be NULL */
     float *dst;
+    float *row; /* scratch: w channels numbers */
 } m2s_resize_rows;
 
 #define M2S_ADD_MAX 8
@@ -84,6 +93,7 @@ typedef struct m2s_subtract {
     const float *a; /* one image, coarse */
     const float *b; /* one image, fine */
     float *dst;
+    const m2s_tap *taps; /* one for each column of the result */
     int32_t scales;
     int64_t kernel[M2S_SUBTRACT_SCALES];
     const float *window[M2S_SUBTRACT_SCALES]; /* weights of a separable window; NULL = ones */
@@ -124,15 +134,16 @@ extern const m2s_cpu_kernels m2s_cpu_kernels_avx2;
 extern const m2s_cpu_kernels m2s_cpu_kernels_avx512;
 #endif
 
+/* taps of a row of `out` columns from one of `in`. */
+void m2s_resize_taps(int64_t in, int64_t out, m2s_tap *taps);
+
 /* How far the widest window reaches beyond its centre. */
 int64_t m2s_subtract_reach(const m2s_subtract *subtract);
 /* Numbers of scratch that subtract_rows needs for so many rows at once. */
 int64_t m2s_subtract_scratch(const m2s_subtract *subtract, int64_t rows);
 
-/* Packs b (depth x columns, element k, j at b[k row_stride + j column_stride]) as m2s_gemm wants it. */
-void m2s_gemm_pack(const m2s_cpu_kernels *kernels, const float *b, int64_t depth, int64_t columns, int64_t row_stride,
-                   int64_t column_stride, float *packed);
-int64_t m2s_gemm_packed_columns(const m2s_cpu_kernels *kernels, int64_t columns); /* with padding */
+/* Columns of a packed matrix, those of zeros at its end included. */
+int64_t m2s_gemm_packed_columns(const m2s_cpu_kernels *kernels, int64_t columns);
 
 /* Weights (o, i, 3, 3), transformed in double. Input channels in blocks of `block`, each block (m + 2)^2 matrices
  * (channels of the block x o) packed for m2s_gemm: i (m + 2)^2 m2s_gemm_packed_columns(o) numbers in all. */

@@ -3,7 +3,7 @@
  * shapes and attributes, never by timing, so that a plan is the same on every run. */
 #include "backends/cpu/plan.h"
 
-#define MOST_CANDIDATES 4
+#define MOST_CANDIDATES 5
 
 #if defined(M2S_WITH_ONEDNN)
 #define ONEDNN(candidate) candidate,
@@ -12,7 +12,7 @@
 #endif
 
 static const m2s_candidate candidates[M2S_OP_COUNT][MOST_CANDIDATES + 1] = {
-    [M2S_OP_conv2d] = { m2s_lower_conv_winograd, m2s_lower_conv_point, ONEDNN(m2s_lower_conv_onednn)
+    [M2S_OP_conv2d] = { m2s_lower_conv_winograd, m2s_lower_conv_point, m2s_lower_conv_few, ONEDNN(m2s_lower_conv_onednn)
                              m2s_lower_conv_gemm },
     [M2S_OP_res2_groups] = { m2s_lower_res2_groups },
     [M2S_OP_relu] = { m2s_lower_pointwise },

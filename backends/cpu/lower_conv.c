@@ -19,20 +19,26 @@ static m2snet_status add_detail(const m2s_lowering *lowering, size_t bytes, m2sn
     return step->detail != NULL ? M2SNET_STATUS_OK : m2s_fail_memory(error, step->name, bytes);
 }
 
-/* A step's operands for one image. */
-static m2s_conv_operands conv2d_operands(const m2s_step *step, int64_t image)
+static int64_t image_numbers(m2s_shape shape)
+{
+    return shape.h * shape.w * shape.c;
+}
+
+static m2s_conv_operands conv2d_operands(const m2s_step *step)
 {
     m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
-    const float *residual = step->args.in[3];
 
     return (m2s_conv_operands){
-        .src = (const float *)step->args.in[0] + image * src.h * src.w * src.c,
+        .src = step->args.in[0],
         .src_pixel = src.c,
+        .src_image = image_numbers(src),
         .bias = step->args.in[2],
-        .residual = residual != NULL ? residual + image * dst.h * dst.w * dst.c : NULL,
+        .residual = step->args.in[3],
         .residual_pixel = dst.c,
-        .dst = (float *)step->args.out[0] + image * dst.h * dst.w * dst.c,
+        .residual_image = image_numbers(dst),
+        .dst = step->args.out[0],
         .dst_pixel = dst.c,
+        .dst_image = image_numbers(dst),
         .relu = step->node.attrs.relu != 0,
     };
 }
@@ -55,11 +61,34 @@ static m2snet_status pack_bias(const m2s_lowering *lowering, int32_t i, m2snet_e
 static void run_winograd(void *argument, int64_t chunk, int worker)
 {
     const m2s_step *step = argument;
-    const m2s_winograd *winograd = step->detail;
-    m2s_conv_operands operands = conv2d_operands(step, chunk / winograd->chunks);
+    m2s_conv_operands operands = conv2d_operands(step);
 
-    m2s_winograd_run(step->kernels, winograd, &operands, chunk % winograd->chunks,
-                     m2s_step_worker_scratch(step, worker));
+    m2s_winograd_run(step->kernels, step->detail, &operands, chunk, m2s_step_worker_scratch(step, worker));
+}
+
+static void run_winograd_phase(const m2s_step *step, int phase, int64_t chunk)
+{
+    m2s_conv_operands operands = conv2d_operands(step);
+
+    m2s_winograd_run_phase(step->kernels, step->detail, &operands, phase, chunk, step->args.scratch);
+}
+
+static void run_winograd_input(void *argument, int64_t chunk, int worker)
+{
+    (void)worker;
+    run_winograd_phase(argument, 0, chunk);
+}
+
+static void run_winograd_products(void *argument, int64_t chunk, int worker)
+{
+    (void)worker;
+    run_winograd_phase(argument, 1, chunk);
+}
+
+static void run_winograd_output(void *argument, int64_t chunk, int worker)
+{
+    (void)worker;
+    run_winograd_phase(argument, 2, chunk);
 }
 
 m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error)
@@ -72,16 +101,23 @@ m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error
 
     if (weights.kh != 3 || weights.kw != 3 || attrs->stride != 1 || attrs->pad != 1 || attrs->dilation != 1 ||
         attrs->groups != 1 || !m2s_lowering_is_constant(lowering, 1) ||
-        !m2s_winograd_choose(step->kernels, src.h, src.w, src.c, weights.o, &winograd)) {
+        !m2s_winograd_choose(step->kernels, src.n, src.h, src.w, src.c, weights.o, &winograd)) {
         return M2SNET_STATUS_UNSUPPORTED;
     }
     M2S_TRY(add_detail(lowering, sizeof winograd, error));
     M2S_TRY(m2s_winograd_pack(lowering, 1, &winograd, error));
     M2S_TRY(pack_bias(lowering, 2, error));
     memcpy(step->detail, &winograd, sizeof winograd);
-    step->worker_bytes = m2s_winograd_scratch(step->kernels, &winograd);
+    step->worker_bytes = m2s_winograd_worker_bytes(step->kernels, &winograd);
+    step->scratch_bytes = m2s_winograd_shared_bytes(step->kernels, &winograd);
     m2s_step_set_kernel(step, "winograd f%dx%d %s", winograd.m, winograd.m, step->kernels->name);
-    m2s_step_add_task(step, run_winograd, src.n * winograd.chunks);
+    if (winograd.by_phase) {
+        m2s_step_add_task(step, run_winograd_input, winograd.phase_chunks[0]);
+        m2s_step_add_task(step, run_winograd_products, winograd.phase_chunks[1]);
+        m2s_step_add_task(step, run_winograd_output, winograd.phase_chunks[2]);
+    } else {
+        m2s_step_add_task(step, run_winograd, src.n * winograd.chunks);
+    }
 fail:
     return status;
 }
@@ -97,7 +133,7 @@ static void run_gemm(void *argument, int64_t chunk, int worker)
 {
     const m2s_step *step = argument;
     const gemm_detail *detail = step->detail;
-    m2s_conv_operands operands = conv2d_operands(step, 0);
+    m2s_conv_operands operands = conv2d_operands(step);
 
     if (detail->spread > 0) {
         operands.src = step->args.scratch;
@@ -173,30 +209,33 @@ m2snet_status m2s_lower_conv_point(const m2s_lowering *lowering, m2snet_error *e
 /* ---- res2_groups ---- */
 
 /* The groups are read and written where they lie in the joined tensors; what is added to a group is the group before
- * it, read from the result. */
+ * it, read from the result. Tasks: one for a stage block, whose groups do not depend on each other; else one a group,
+ * or one a phase of a group. */
 typedef struct groups_detail {
-    bool by_winograd;
+    bool by_winograd, by_phase;
     m2s_winograd winograd[3];
     m2s_conv_gemm gemm[3];
-    int64_t conv_chunks; /* of one convolution */
+    int64_t conv_chunks; /* of one convolution that is one task */
     int64_t last_chunks; /* of the last group, which is copied or pooled */
 } groups_detail;
 
-static m2s_conv_operands group_operands(const m2s_step *step, int64_t group, int64_t image)
+static m2s_conv_operands group_operands(const m2s_step *step, int64_t group)
 {
     m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
     int64_t width = src.c / 4;
-    const float *in = (const float *)step->args.in[0] + image * src.h * src.w * src.c;
-    float *out = (float *)step->args.out[0] + image * dst.h * dst.w * dst.c;
+    float *out = step->args.out[0];
 
     return (m2s_conv_operands){
-        .src = in + group * width,
+        .src = (const float *)step->args.in[0] + group * width,
         .src_pixel = src.c,
+        .src_image = image_numbers(src),
         .addend = group > 0 && step->node.attrs.stage == 0 ? out + (group - 1) * width : NULL,
         .addend_pixel = dst.c,
+        .addend_image = image_numbers(dst),
         .bias = step->args.in[2 + 2 * group],
         .dst = out + group * width,
         .dst_pixel = dst.c,
+        .dst_image = image_numbers(dst),
         .relu = true,
     };
 }
@@ -241,19 +280,16 @@ static void run_last_group(const m2s_step *step, int64_t chunk)
 static void run_group(const m2s_step *step, int64_t group, int64_t chunk, int worker)
 {
     const groups_detail *detail = step->detail;
+    m2s_conv_operands operands = group_operands(step, group);
     void *scratch = m2s_step_worker_scratch(step, worker);
 
     if (detail->by_winograd) {
-        const m2s_winograd *winograd = &detail->winograd[group];
-        m2s_conv_operands operands = group_operands(step, group, chunk / winograd->chunks);
-        m2s_winograd_run(step->kernels, winograd, &operands, chunk % winograd->chunks, scratch);
+        m2s_winograd_run(step->kernels, &detail->winograd[group], &operands, chunk, scratch);
     } else {
-        m2s_conv_operands operands = group_operands(step, group, 0);
         m2s_conv_gemm_run(&detail->gemm[group], &operands, chunk, scratch);
     }
 }
 
-/* A stage block's groups do not depend on each other: one task. */
 static void run_stage(void *argument, int64_t chunk, int worker)
 {
     const m2s_step *step = argument;
@@ -288,6 +324,66 @@ static void run_group_2(void *argument, int64_t chunk, int worker)
     run_group(argument, 2, chunk, worker);
 }
 
+static void run_group_phase(const m2s_step *step, int group, int phase, int64_t chunk)
+{
+    const groups_detail *detail = step->detail;
+    m2s_conv_operands operands = group_operands(step, group);
+
+    m2s_winograd_run_phase(step->kernels, &detail->winograd[group], &operands, phase, chunk, step->args.scratch);
+}
+
+/* One function for each group and phase; the first also takes care of the last group. */
+#define DEFINE_PHASE(group, phase)                                                                                     \
+    static void run_group_##group##_phase_##phase(void *argument, int64_t chunk, int worker)                           \
+    {                                                                                                                  \
+        const m2s_step *step = argument;                                                                               \
+        const groups_detail *detail = step->detail;                                                                    \
+        int64_t chunks = detail->winograd[group].phase_chunks[phase];                                                  \
+                                                                                                                       \
+        (void)worker;                                                                                                  \
+        if (chunk < chunks) {                                                                                          \
+            run_group_phase(step, group, phase, chunk);                                                                \
+        } else {                                                                                                       \
+            run_last_group(step, chunk - chunks);                                                                      \
+        }                                                                                                              \
+    }
+DEFINE_PHASE(0, 0)
+DEFINE_PHASE(0, 1)
+DEFINE_PHASE(0, 2)
+DEFINE_PHASE(1, 0)
+DEFINE_PHASE(1, 1)
+DEFINE_PHASE(1, 2)
+DEFINE_PHASE(2, 0)
+DEFINE_PHASE(2, 1)
+DEFINE_PHASE(2, 2)
+
+static void add_group_tasks(m2s_step *step)
+{
+    static void (*const by_group[3])(void *, int64_t, int) = { run_group_0, run_group_1, run_group_2 };
+    static void (*const by_phase[3][3])(void *, int64_t, int) = {
+        { run_group_0_phase_0, run_group_0_phase_1, run_group_0_phase_2 },
+        { run_group_1_phase_0, run_group_1_phase_1, run_group_1_phase_2 },
+        { run_group_2_phase_0, run_group_2_phase_1, run_group_2_phase_2 },
+    };
+    const groups_detail *detail = step->detail;
+
+    if (step->node.attrs.stage != 0) {
+        m2s_step_add_task(step, run_stage, 3 * detail->conv_chunks + detail->last_chunks);
+        return;
+    }
+    for (int group = 0; group < 3; group++) {
+        int64_t more = group == 0 ? detail->last_chunks : 0;
+        if (!detail->by_phase) {
+            m2s_step_add_task(step, by_group[group], detail->conv_chunks + more);
+            continue;
+        }
+        for (int phase = 0; phase < 3; phase++) {
+            int64_t chunks = detail->winograd[group].phase_chunks[phase];
+            m2s_step_add_task(step, by_phase[group][phase], chunks + (phase == 0 ? more : 0));
+        }
+    }
+}
+
 m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error)
 {
     m2s_step *step = lowering->step;
@@ -306,8 +402,11 @@ m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *
     group_src.c = group_dst.c = src.c / 4;
     M2S_TRY(add_detail(lowering, sizeof *detail, error));
     detail = step->detail;
-    detail->by_winograd = attrs->stride == 1 && m2s_winograd_choose(step->kernels, src.h, src.w, src.c / 4, src.c / 4,
-                                                                    &detail->winograd[0]);
+    detail->by_winograd = attrs->stride == 1 && m2s_winograd_choose(step->kernels, src.n, src.h, src.w, src.c / 4,
+                                                                    src.c / 4, &detail->winograd[0]);
+    /* A stage block's three convolutions make chunks enough as they are. */
+    detail->winograd[0].by_phase = detail->winograd[0].by_phase && attrs->stage == 0;
+    detail->by_phase = detail->by_winograd && detail->winograd[0].by_phase;
     for (int32_t i = 0; i < 3; i++) {
         if (detail->by_winograd) {
             detail->winograd[i] = detail->winograd[0];
@@ -321,7 +420,8 @@ m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *
     }
     if (detail->by_winograd) {
         detail->conv_chunks = src.n * detail->winograd[0].chunks;
-        step->worker_bytes = m2s_winograd_scratch(step->kernels, &detail->winograd[0]);
+        step->worker_bytes = m2s_winograd_worker_bytes(step->kernels, &detail->winograd[0]);
+        step->scratch_bytes = m2s_winograd_shared_bytes(step->kernels, &detail->winograd[0]);
         m2s_step_set_kernel(step, "winograd f%dx%d %s", detail->winograd[0].m, detail->winograd[0].m,
                             step->kernels->name);
     } else {
@@ -330,13 +430,7 @@ m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *
         m2s_step_set_kernel(step, "gemm %s", detail->gemm[0].provider);
     }
     detail->last_chunks = m2s_cut_count(dst.n * dst.h, dst.w * dst.c / 4, M2S_CHUNK_NUMBERS);
-    if (attrs->stage != 0) {
-        m2s_step_add_task(step, run_stage, 3 * detail->conv_chunks + detail->last_chunks);
-    } else {
-        m2s_step_add_task(step, run_group_0, detail->conv_chunks + detail->last_chunks);
-        m2s_step_add_task(step, run_group_1, detail->conv_chunks);
-        m2s_step_add_task(step, run_group_2, detail->conv_chunks);
-    }
+    add_group_tasks(step);
 fail:
     return status;
 }

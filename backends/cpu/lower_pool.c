@@ -46,9 +46,14 @@ static void run_resize(void *argument, int64_t chunk, int worker)
     m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
     const float *addend = step->args.in_count > 1 ? step->args.in[1] : NULL;
     m2s_cut rows = row_range(step, chunk);
-    m2s_resize_rows resize = { .h = in.h, .w = in.w, .channels = in.c, .oh = out.h, .ow = out.w };
+    m2s_resize_rows resize = { .h = in.h,
+                          .w = in.w,
+                          .channels = in.c,
+                          .oh = out.h,
+                          .ow = out.w,
+                          .taps = step->detail,
+                          .row = m2s_step_worker_scratch(step, worker) };
 
-    (void)worker;
     for (int64_t row = rows.begin; row < rows.end; row++) {
         int64_t image = row / out.h;
         resize.src = (const float *)step->args.in[0] + image * in.h * in.w * in.c;
@@ -58,6 +63,26 @@ static void run_resize(void *argument, int64_t chunk, int worker)
     }
 }
 
+static void free_taps(m2s_memory *memory, void *detail)
+{
+    m2s_free(memory, detail);
+}
+
+static m2snet_status add_taps(const m2s_lowering *lowering, m2snet_error *error)
+{
+    m2s_step *step = lowering->step;
+    m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
+
+    step->detail = m2s_alloc_array(lowering->device->host->memory, (size_t)out.w, sizeof(m2s_tap));
+    step->free_detail = free_taps;
+    if (step->detail == NULL) {
+        return m2s_fail_memory(error, step->name, (size_t)out.w * sizeof(m2s_tap));
+    }
+    m2s_resize_taps(in.w, out.w, step->detail);
+    step->worker_bytes = (size_t)(in.w * in.c) * sizeof(float);
+    return M2SNET_STATUS_OK;
+}
+
 m2snet_status m2s_lower_pool(const m2s_lowering *lowering, m2snet_error *error)
 {
     m2s_step *step = lowering->step;
@@ -65,6 +90,9 @@ m2snet_status m2s_lower_pool(const m2s_lowering *lowering, m2snet_error *error)
     int64_t taps = step->node.op == M2S_OP_resize ? 4 : (int64_t)step->node.attrs.kernel * step->node.attrs.kernel;
     m2snet_status status = m2s_lowering_plain_constants(lowering, error);
 
+    if (status == M2SNET_STATUS_OK && step->node.op == M2S_OP_resize) {
+        status = add_taps(lowering, error);
+    }
     if (status != M2SNET_STATUS_OK) {
         return status;
     }

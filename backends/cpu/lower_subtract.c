@@ -8,6 +8,7 @@
 typedef struct subtract_detail {
     int64_t bands; /* of an image */
     float window[M2S_MAX_SCALES][MAX_WINDOW];
+    m2s_tap taps[]; /* a column of the result each */
 } subtract_detail;
 
 static void free_detail(m2s_memory *memory, void *detail)
@@ -25,6 +26,7 @@ static m2s_subtract describe(const m2s_step *step)
                               .h = fine.h,
                               .w = fine.w,
                               .channels = fine.c,
+                              .taps = detail->taps,
                               .scales = attrs->scales };
 
     for (int32_t k = 0; k < attrs->scales; k++) {
@@ -57,12 +59,14 @@ m2snet_status m2s_lower_subtract(const m2s_lowering *lowering, m2snet_error *err
     m2s_step *step = lowering->step;
     const m2s_attrs *attrs = &step->node.attrs;
     m2s_shape fine = step->args.out_shape[0];
-    subtract_detail *detail = m2s_calloc(lowering->device->host->memory, 1, sizeof *detail);
+    size_t bytes = sizeof(subtract_detail) + (size_t)fine.w * sizeof(m2s_tap);
+    subtract_detail *detail = m2s_calloc(lowering->device->host->memory, 1, bytes);
     m2snet_status status;
 
     if (detail == NULL) {
-        return m2s_fail_memory(error, step->name, sizeof *detail);
+        return m2s_fail_memory(error, step->name, bytes);
     }
+    m2s_resize_taps(step->args.in_shape[0].w, fine.w, detail->taps);
     step->detail = detail;
     step->free_detail = free_detail;
     M2S_TRY(m2s_lowering_plain_constants(lowering, error));

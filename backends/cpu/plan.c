@@ -3,6 +3,7 @@
 #include "backends/cpu/plan.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,28 +92,81 @@ typedef struct fill_request {
     void *argument;
 } fill_request;
 
+static size_t value_bytes(const m2s_graph *graph, m2s_value value)
+{
+    return (size_t)m2s_shape_elements(m2s_shape_of(graph, value)) * m2s_dtype_bytes(graph->values[value].dtype);
+}
+
+/* Most of a model's bytes are folded weights over F32 parameters: these are read where they lie. The reference
+ * evaluation would copy each parameter first. */
+static m2snet_status evaluate_fold(const m2s_lowering *lowering, const m2s_node *node, const float *weights, float *dst,
+                                   m2snet_error *error)
+{
+    const m2s_plan_request *request = lowering->request;
+    m2s_memory *memory = lowering->device->host->memory;
+    m2s_shape shape = m2s_shape_of(request->graph, node->out[0]);
+    int64_t each = shape.i * shape.kh * shape.kw;
+    float *gamma = m2s_alloc_array(memory, (size_t)shape.o, 2 * sizeof *gamma);
+    m2snet_status status;
+
+    if (gamma == NULL) {
+        return m2s_fail_memory(error, "folding weights", (size_t)shape.o * 2 * sizeof *gamma);
+    }
+    float *var = gamma + shape.o;
+    M2S_TRY(m2s_ref_constant(memory, request->graph, request->params, node->in[1], gamma, error));
+    M2S_TRY(m2s_ref_constant(memory, request->graph, request->params, node->in[2], var, error));
+    for (int64_t o = 0; o < shape.o; o++) {
+        double scale = (double)gamma[o] / sqrt((double)var[o] + node->attrs.epsilon);
+        for (int64_t i = 0; i < each; i++) {
+            dst[o * each + i] = (float)((double)weights[o * each + i] * scale);
+        }
+    }
+fail:
+    m2s_free(memory, gamma);
+    return status;
+}
+
+static m2snet_status evaluate(const m2s_lowering *lowering, m2s_value value, float *dst, m2snet_error *error)
+{
+    const m2s_plan_request *request = lowering->request;
+    const m2s_graph *graph = request->graph;
+    const m2s_node *node = graph->values[value].kind == M2S_VALUE_NODE ? &graph->nodes[graph->values[value].node] : NULL;
+
+    if (node != NULL && node->op == M2S_OP_fold_weights && graph->values[node->in[0]].kind == M2S_VALUE_PARAM) {
+        const m2s_param_view *view = &request->params[node->in[0]];
+        if (view->data != NULL && view->dtype == M2SNET_DTYPE_F32 && (uintptr_t)view->data % sizeof(float) == 0) {
+            return evaluate_fold(lowering, node, view->data, dst, error);
+        }
+    }
+    if (node != NULL && node->op == M2S_OP_concat_o) {
+        m2snet_status status = evaluate(lowering, node->in[0], dst, error);
+        int64_t first = m2s_shape_elements(m2s_shape_of(graph, node->in[0]));
+        return status != M2SNET_STATUS_OK ? status : evaluate(lowering, node->in[1], dst + first, error);
+    }
+    return m2s_ref_constant(lowering->device->host->memory, graph, request->params, value, dst, error);
+}
+
 static m2snet_status fill_pack(void *argument, void *data, m2snet_error *error)
 {
     const fill_request *fill = argument;
-    const m2s_plan_request *request = fill->lowering->request;
+    m2s_room *room = fill->lowering->room;
     m2s_memory *memory = fill->lowering->device->host->memory;
-    size_t bytes = (size_t)m2s_shape_elements(m2s_shape_of(request->graph, fill->value)) * sizeof(float);
-    float *plain;
+    size_t bytes = value_bytes(fill->lowering->request->graph, fill->value);
     m2snet_status status;
 
     if (fill->rule == NULL) {
-        return m2s_ref_constant(memory, request->graph, request->params, fill->value, data, error);
+        return evaluate(fill->lowering, fill->value, data, error);
     }
-    plain = m2s_alloc(memory, bytes);
-    if (plain == NULL) {
-        return m2s_fail_memory(error, "packing weights", bytes);
+    if (room->bytes < bytes) {
+        m2s_free(memory, room->data);
+        room->data = m2s_alloc(memory, bytes);
+        room->bytes = room->data != NULL ? bytes : 0;
+        if (room->data == NULL) {
+            return m2s_fail_memory(error, "packing weights", bytes);
+        }
     }
-    status = m2s_ref_constant(memory, request->graph, request->params, fill->value, plain, error);
-    if (status == M2SNET_STATUS_OK) {
-        status = fill->rule(fill->argument, plain, data, error);
-    }
-    m2s_free(memory, plain);
-    return status;
+    status = evaluate(fill->lowering, fill->value, room->data, error);
+    return status != M2SNET_STATUS_OK ? status : fill->rule(fill->argument, room->data, data, error);
 }
 
 static m2snet_status acquire_pack(const m2s_lowering *lowering, m2s_value value, const char *layout, size_t bytes,
@@ -135,11 +189,6 @@ static m2snet_status acquire_pack(const m2s_lowering *lowering, m2s_value value,
         *packed = pack->data;
     }
     return status;
-}
-
-static size_t value_bytes(const m2s_graph *graph, m2s_value value)
-{
-    return (size_t)m2s_shape_elements(m2s_shape_of(graph, value)) * m2s_dtype_bytes(graph->values[value].dtype);
 }
 
 m2snet_status m2s_lowering_pack(const m2s_lowering *lowering, int32_t i, const char *layout, size_t bytes,
@@ -299,15 +348,17 @@ typedef struct compilation {
     m2s_plan *plan;
     const m2s_plan_request *request;
     const int32_t *order; /* dearest node first, so that the workers end together */
+    m2s_room *rooms;      /* of the workers */
 } compilation;
 
 static void lower_chunk(void *argument, int64_t chunk, int worker)
 {
     const compilation *work = argument;
     m2s_step *step = &work->plan->steps[work->order[chunk]];
-    m2s_lowering lowering = { .device = work->plan->device, .request = work->request, .step = step };
+    m2s_lowering lowering = {
+        .device = work->plan->device, .request = work->request, .step = step, .room = &work->rooms[worker]
+    };
 
-    (void)worker;
     step->status = lower_step(&lowering, step->error);
 }
 
@@ -460,7 +511,9 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
     m2s_memory *memory = device->host->memory;
     size_t nodes = (size_t)graph->node_count, values = (size_t)graph->value_count;
     int32_t *step_of = NULL, *last_use = NULL, *order = NULL;
+    int threads = m2s_pool_threads(device->host->pool);
     m2snet_error *errors = NULL;
+    m2s_room *rooms = NULL;
     m2s_plan *plan = NULL;
     m2snet_status status;
 
@@ -501,7 +554,8 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
     }
     step_of[graph->node_count] = plan->step_count; /* where results are last used */
     errors = m2s_calloc(memory, (size_t)plan->step_count + 1, sizeof *errors);
-    if (errors == NULL) {
+    rooms = m2s_calloc(memory, (size_t)threads, sizeof *rooms);
+    if (errors == NULL || rooms == NULL) {
         goto no_memory;
     }
     order_by_cost(plan, graph, order);
@@ -509,7 +563,7 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
         plan->steps[s].error = &errors[s];
         plan->steps[s].status = M2SNET_STATUS_OK;
     }
-    compilation work = { .plan = plan, .request = request, .order = order };
+    compilation work = { .plan = plan, .request = request, .order = order, .rooms = rooms };
     m2s_task task = { .run = lower_chunk, .argument = &work, .chunks = plan->step_count };
     M2S_TRY(m2s_pool_run(device->host->pool, &task, 1, request->control, "prepare", error));
     for (int32_t s = 0; s < plan->step_count; s++) {
@@ -532,6 +586,10 @@ fail:
     m2s_free(memory, last_use);
     m2s_free(memory, order);
     m2s_free(memory, errors);
+    for (int i = 0; rooms != NULL && i < threads; i++) {
+        m2s_free(memory, rooms[i].data);
+    }
+    m2s_free(memory, rooms);
     m2s_cpu_plan_free(device, plan);
     return status;
 }

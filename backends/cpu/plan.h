@@ -26,7 +26,7 @@ struct m2s_buffer {
     size_t bytes;
 };
 
-#define M2S_STEP_TASKS 8
+#define M2S_STEP_TASKS 10
 #define M2S_STEP_PACKS 16
 
 typedef struct m2s_step m2s_step;
@@ -64,10 +64,17 @@ void *m2s_step_worker_scratch(const m2s_step *step, int worker);
 
 /* ---- lowering ---- */
 
+/* Where a worker evaluates constants before they are packed: grown as needed, for the time of a compilation. */
+typedef struct m2s_room {
+    float *data;
+    size_t bytes;
+} m2s_room;
+
 typedef struct m2s_lowering {
     m2s_device *device;
     const m2s_plan_request *request;
     m2s_step *step;
+    m2s_room *room;
 } m2s_lowering;
 
 /* Makes the step's tasks, on a pool thread. UNSUPPORTED = not a case for this candidate: the step is cleared and the
@@ -117,6 +124,7 @@ m2snet_status m2s_lower_filter(const m2s_lowering *lowering, m2snet_error *error
 m2snet_status m2s_lower_subtract(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_point(const m2s_lowering *lowering, m2snet_error *error); /* 1x1 windows */
+m2snet_status m2s_lower_conv_few(const m2s_lowering *lowering, m2snet_error *error);   /* few results */
 m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_onednn(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error);

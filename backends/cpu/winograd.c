@@ -4,26 +4,51 @@
 #include <stdio.h>
 
 /* A chunk's transformed input and sums, both of all points, should stay in a core's second-level cache. */
-#define CHUNK_TILES    44
-#define CACHE_NUMBERS  (160 * 1024)
+#define CHUNK_TILES   44
+#define CACHE_NUMBERS (160 * 1024)
+/* Fewer tiles than this make too few chunks, each of which would read all the weights. */
+#define FEW_TILES 100
+/* Multiply-adds, and transformed vectors, of a phase's chunk: some 20 us. */
+#define PHASE_WORK    (1000 * 1000)
+#define PHASE_VECTORS 256
 
+/* The transformed numbers of a range of tiles: a matrix (tiles x channels) a point. */
 typedef struct winograd_layout {
-    int64_t points, rows; /* most tiles of a chunk */
-    int64_t depth, columns; /* numbers of a row: whole vectors */
-    int64_t in_point, out_point; /* numbers of a point's matrix, a line more to spread them over cache sets */
+    int64_t points, rows;        /* rows: tiles */
+    int64_t depth, columns;      /* numbers of a row: whole vectors */
+    int64_t in_point, out_point; /* of a point's matrix, with a line more to spread them over cache sets */
 } winograd_layout;
 
-static winograd_layout layout_of(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+static winograd_layout layout_of(const m2s_cpu_kernels *kernels, const m2s_winograd *w, int64_t rows, int64_t channels)
 {
-    winograd_layout layout;
+    winograd_layout layout = { .points = (int64_t)(w->m + 2) * (w->m + 2), .rows = rows };
 
-    layout.points = (int64_t)(w->m + 2) * (w->m + 2);
-    layout.rows = (w->tiles + w->chunks - 1) / w->chunks;
-    layout.depth = m2s_gemm_packed_columns(kernels, w->block);
+    layout.depth = m2s_gemm_packed_columns(kernels, channels);
+    layout.depth += layout.depth % 512 == 0 ? 16 : 0; /* rows 2 KiB apart share few cache sets */
     layout.columns = m2s_gemm_packed_columns(kernels, w->out);
-    layout.in_point = layout.rows * layout.depth + 16;
-    layout.out_point = layout.rows * layout.columns + 16;
+    layout.in_point = rows * layout.depth + 16;
+    layout.out_point = rows * layout.columns + 16;
     return layout;
+}
+
+static winograd_layout chunk_layout(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+{
+    return layout_of(kernels, w, (w->tiles + w->chunks - 1) / w->chunks, w->block);
+}
+
+static winograd_layout shared_layout(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+{
+    return layout_of(kernels, w, w->n * w->tiles, w->in);
+}
+
+static int64_t layout_numbers(const winograd_layout *layout)
+{
+    return layout->points * (layout->in_point + layout->out_point);
+}
+
+static int64_t vectors_of(const m2s_cpu_kernels *kernels, int64_t channels)
+{
+    return m2s_gemm_packed_columns(kernels, channels) / kernels->vector;
 }
 
 static int64_t tiles_of(int64_t h, int64_t w, int m)
@@ -31,32 +56,52 @@ static int64_t tiles_of(int64_t h, int64_t w, int m)
     return (h + m - 1) / m * ((w + m - 1) / m);
 }
 
-bool m2s_winograd_choose(const m2s_cpu_kernels *kernels, int64_t h, int64_t w, int64_t in, int64_t out,
+bool m2s_winograd_choose(const m2s_cpu_kernels *kernels, int64_t n, int64_t h, int64_t w, int64_t in, int64_t out,
                          m2s_winograd *winograd)
 {
-    *winograd = (m2s_winograd){ .h = h, .w = w, .in = in, .out = out };
+    m2s_winograd result = { .n = n, .h = h, .w = w, .in = in, .out = out };
+
     if (in < 16 || out < 16 || h < 4 || w < 4) {
         return false;
     }
-    winograd->m = h * w >= 256 ? 4 : 2;
-    winograd->tiles = tiles_of(h, w, winograd->m);
-    winograd->chunks = m2s_cut_count(winograd->tiles, 1, CHUNK_TILES);
-    int64_t points = (int64_t)(winograd->m + 2) * (winograd->m + 2);
-    int64_t rows = (winograd->tiles + winograd->chunks - 1) / winograd->chunks;
+    /* Small maps have more weights than results: F(2x2) has 16 numbers for 9, F(4x4) 36. */
+    result.m = h * w >= 256 ? 4 : 2;
+    result.tiles = tiles_of(h, w, result.m);
+    result.chunks = m2s_cut_count(result.tiles, 1, CHUNK_TILES);
+    int64_t points = (int64_t)(result.m + 2) * (result.m + 2);
+    int64_t rows = (result.tiles + result.chunks - 1) / result.chunks;
     int64_t block = CACHE_NUMBERS / (points * rows) / kernels->vector * kernels->vector;
     block = block < 32 ? 32 : block;
     int64_t blocks = (in + block - 1) / block;
     block = m2s_gemm_packed_columns(kernels, (in + blocks - 1) / blocks);
-    winograd->block = block < in ? block : in;
+    result.block = block < in ? block : in;
+
+    /* The block, and with it the order of all sums, does not depend on n: an image's place in a batch is of no
+     * consequence. */
+    int64_t all = n * result.tiles;
+    result.by_phase = all < FEW_TILES;
+    result.phase_chunks[0] = n * m2s_cut_count(vectors_of(kernels, in), result.tiles, PHASE_VECTORS);
+    result.phase_chunks[1] = m2s_cut_count(points, all * in * out, PHASE_WORK);
+    result.phase_chunks[2] = n * m2s_cut_count(vectors_of(kernels, out), result.tiles, PHASE_VECTORS);
+    *winograd = result;
     return true;
 }
 
-size_t m2s_winograd_scratch(const m2s_cpu_kernels *kernels, const m2s_winograd *winograd)
+size_t m2s_winograd_worker_bytes(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
 {
-    winograd_layout layout = layout_of(kernels, winograd);
+    winograd_layout layout = chunk_layout(kernels, w);
 
-    return (size_t)(layout.points * (layout.in_point + layout.out_point)) * sizeof(float);
+    return w->by_phase ? 0 : (size_t)layout_numbers(&layout) * sizeof(float);
 }
+
+size_t m2s_winograd_shared_bytes(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+{
+    winograd_layout layout = shared_layout(kernels, w);
+
+    return w->by_phase ? (size_t)layout_numbers(&layout) * sizeof(float) : 0;
+}
+
+/* ---- weights ---- */
 
 typedef struct pack_request {
     const m2s_cpu_kernels *kernels;
@@ -77,7 +122,7 @@ m2snet_status m2s_winograd_pack(const m2s_lowering *lowering, int32_t i, m2s_win
 {
     const m2s_cpu_kernels *kernels = lowering->device->kernels;
     pack_request request = { .kernels = kernels, .winograd = winograd };
-    winograd_layout layout = layout_of(kernels, winograd);
+    winograd_layout layout = chunk_layout(kernels, winograd);
     size_t bytes = (size_t)(layout.points * winograd->in * layout.columns) * sizeof(float);
     char name[48];
     const void *packed = NULL;
@@ -88,62 +133,118 @@ m2snet_status m2s_winograd_pack(const m2s_lowering *lowering, int32_t i, m2s_win
     return status;
 }
 
-void m2s_winograd_run(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *operands,
-                      int64_t chunk, void *scratch)
-{
-    winograd_layout layout = layout_of(kernels, w);
-    m2s_cut tiles = m2s_cut_part(w->tiles, w->chunks, chunk);
-    float *transformed = scratch, *sums = transformed + layout.points * layout.in_point;
-    const float *weights = w->weights;
+/* ---- the phases ---- */
 
-    for (int64_t begin = 0; begin < w->in; begin += w->block) {
-        int64_t depth = w->in - begin < w->block ? w->in - begin : w->block;
-        m2s_winograd_input input = {
-            .h = w->h,
-            .w = w->w,
-            .channels = depth,
-            .src = operands->src + begin,
-            .src_pixel = operands->src_pixel,
-            .addend = operands->addend != NULL ? operands->addend + begin : NULL,
-            .addend_pixel = operands->addend_pixel,
-            .tile_begin = tiles.begin,
-            .tile_end = tiles.end,
-            .dst = transformed,
-            .point_stride = layout.in_point,
-            .row_stride = layout.depth,
-        };
-        kernels->winograd_input[w->m == 4](&input);
-        for (int64_t p = 0; p < layout.points; p++) {
-            m2s_gemm gemm = {
-                .rows = tiles.end - tiles.begin,
-                .columns = layout.columns,
-                .depth = depth,
-                .a = transformed + p * layout.in_point,
-                .a_stride = layout.depth,
-                .b = weights,
-                .c = sums + p * layout.out_point,
-                .c_stride = layout.columns,
-                .accumulate = begin > 0,
-            };
-            kernels->gemm(&gemm);
-            weights += depth * layout.columns;
-        }
-    }
+/* Tiles of an image, channels begin..begin + channels: to point matrices that start at dst. */
+static void transform_input(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *o,
+                            const winograd_layout *layout, int64_t image, m2s_cut tiles, int64_t begin,
+                            int64_t channels, float *dst)
+{
+    m2s_winograd_input input = {
+        .h = w->h,
+        .w = w->w,
+        .channels = channels,
+        .src = o->src + image * o->src_image + begin,
+        .src_pixel = o->src_pixel,
+        .addend = o->addend != NULL ? o->addend + image * o->addend_image + begin : NULL,
+        .addend_pixel = o->addend_pixel,
+        .tile_begin = tiles.begin,
+        .tile_end = tiles.end,
+        .dst = dst,
+        .point_stride = layout->in_point,
+        .row_stride = layout->depth,
+    };
+
+    kernels->winograd_input[w->m == 4](&input);
+}
+
+static void transform_output(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *o,
+                             const winograd_layout *layout, int64_t image, m2s_cut tiles, int64_t begin,
+                             int64_t channels, const float *src)
+{
     m2s_winograd_output output = {
         .h = w->h,
         .w = w->w,
-        .channels = w->out,
-        .src = sums,
-        .point_stride = layout.out_point,
-        .row_stride = layout.columns,
+        .channels = channels,
+        .src = src,
+        .point_stride = layout->out_point,
+        .row_stride = layout->columns,
         .tile_begin = tiles.begin,
         .tile_end = tiles.end,
-        .bias = operands->bias,
-        .residual = operands->residual,
-        .residual_pixel = operands->residual_pixel,
-        .relu = operands->relu,
-        .dst = operands->dst,
-        .dst_pixel = operands->dst_pixel,
+        .bias = o->bias != NULL ? o->bias + begin : NULL,
+        .residual = o->residual != NULL ? o->residual + image * o->residual_image + begin : NULL,
+        .residual_pixel = o->residual_pixel,
+        .relu = o->relu,
+        .dst = o->dst + image * o->dst_image + begin,
+        .dst_pixel = o->dst_pixel,
     };
+
     kernels->winograd_output[w->m == 4](&output);
+}
+
+/* The products of some points over one block of input channels. in: the block's first channel. */
+static void multiply(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const winograd_layout *layout, int64_t rows,
+                     m2s_cut points, int64_t begin, const float *in, float *out)
+{
+    int64_t depth = w->in - begin < w->block ? w->in - begin : w->block;
+    const float *weights = w->weights + begin * layout->points * layout->columns;
+
+    for (int64_t p = points.begin; p < points.end; p++) {
+        m2s_gemm gemm = {
+            .rows = rows,
+            .columns = layout->columns,
+            .depth = depth,
+            .a = in + p * layout->in_point,
+            .a_stride = layout->depth,
+            .b = weights + p * depth * layout->columns,
+            .c = out + p * layout->out_point,
+            .c_stride = layout->columns,
+            .accumulate = begin > 0,
+        };
+        kernels->gemm(&gemm);
+    }
+}
+
+void m2s_winograd_run(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *operands,
+                      int64_t chunk, void *scratch)
+{
+    winograd_layout layout = chunk_layout(kernels, w);
+    int64_t image = chunk / w->chunks;
+    m2s_cut tiles = m2s_cut_part(w->tiles, w->chunks, chunk % w->chunks), points = { 0, layout.points };
+    float *transformed = scratch, *sums = transformed + layout.points * layout.in_point;
+
+    for (int64_t begin = 0; begin < w->in; begin += w->block) {
+        int64_t channels = w->in - begin < w->block ? w->in - begin : w->block;
+        transform_input(kernels, w, operands, &layout, image, tiles, begin, channels, transformed);
+        multiply(kernels, w, &layout, tiles.end - tiles.begin, points, begin, transformed, sums);
+    }
+    transform_output(kernels, w, operands, &layout, image, tiles, 0, w->out, sums);
+}
+
+void m2s_winograd_run_phase(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *operands,
+                            int phase, int64_t chunk, void *scratch)
+{
+    winograd_layout layout = shared_layout(kernels, w);
+    float *transformed = scratch, *sums = transformed + layout.points * layout.in_point;
+    m2s_cut tiles = { 0, w->tiles };
+
+    if (phase == 1) {
+        m2s_cut points = m2s_cut_part(layout.points, w->phase_chunks[1], chunk);
+        for (int64_t begin = 0; begin < w->in; begin += w->block) {
+            multiply(kernels, w, &layout, layout.rows, points, begin, transformed + begin, sums);
+        }
+        return;
+    }
+    int64_t chunks = w->phase_chunks[phase] / w->n, image = chunk / chunks;
+    int64_t all = phase == 0 ? w->in : w->out;
+    m2s_cut vectors = m2s_cut_part(vectors_of(kernels, all), chunks, chunk % chunks);
+    int64_t begin = vectors.begin * kernels->vector, end = vectors.end * kernels->vector;
+    int64_t channels = (end < all ? end : all) - begin;
+    if (phase == 0) {
+        transform_input(kernels, w, operands, &layout, image, tiles, begin, channels,
+                        transformed + image * w->tiles * layout.depth + begin);
+    } else {
+        transform_output(kernels, w, operands, &layout, image, tiles, begin, channels,
+                         sums + image * w->tiles * layout.columns + begin);
+    }
 }

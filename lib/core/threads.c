@@ -205,6 +205,15 @@ int m2s_pool_threads(const m2s_pool *pool)
     return pool->threads;
 }
 
+/* What progress counts: tasks, or the chunks of a single one. */
+static uint64_t units(const job *j, bool all)
+{
+    if (j->task_count == 1) {
+        return (uint64_t)(all || j->task == 1 ? j->tasks[0].chunks : j->done_chunks);
+    }
+    return (uint64_t)(all ? j->task_count : j->task);
+}
+
 /* Waits until the job is over, reporting progress meanwhile. Mutex held. */
 static void watch(m2s_pool *pool, job *j, const char *phase)
 {
@@ -221,9 +230,9 @@ static void watch(m2s_pool *pool, job *j, const char *phase)
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&j->finished, &pool->mutex, &until);
-        uint64_t done = (uint64_t)j->task;
+        uint64_t done = units(j, false);
         pthread_mutex_unlock(&pool->mutex); /* the callback may take its time */
-        bool stop = m2s_control_report(j->control, phase, done, (uint64_t)j->task_count);
+        bool stop = m2s_control_report(j->control, phase, done, units(j, true));
         pthread_mutex_lock(&pool->mutex);
         j->stopped |= stop && j->task < j->task_count;
     }
@@ -235,7 +244,7 @@ m2snet_status m2s_pool_run(m2s_pool *pool, const m2s_task *tasks, int64_t count,
     job j = { .tasks = tasks, .task_count = count, .control = control };
     pthread_condattr_t monotonic;
 
-    if (m2s_control_report(control, phase, 0, (uint64_t)count)) {
+    if (m2s_control_report(control, phase, 0, units(&j, true))) {
         return m2s_fail_cancelled(error, phase);
     }
     pthread_condattr_init(&monotonic);
@@ -260,6 +269,6 @@ m2snet_status m2s_pool_run(m2s_pool *pool, const m2s_task *tasks, int64_t count,
     if (j.stopped) {
         return m2s_fail_cancelled(error, phase);
     }
-    return m2s_control_report(control, phase, (uint64_t)count, (uint64_t)count) ? m2s_fail_cancelled(error, phase)
+    return m2s_control_report(control, phase, units(&j, true), units(&j, true)) ? m2s_fail_cancelled(error, phase)
                                                                                 : M2SNET_STATUS_OK;
 }

@@ -213,6 +213,9 @@ static m2snet_status decode_guarded(png_job *job, size_t size_bytes, uint64_t ma
         }
     }
     png_read_end(png, job->info);
+    if (job->refused_bytes != 0) { /* libpng goes on without a chunk, and with eXIf the orientation would be lost */
+        return fail_job(job, PHASE_DECODE, error);
+    }
     *orientation = orientation_of(png, job->info);
     return M2SNET_STATUS_OK;
 }

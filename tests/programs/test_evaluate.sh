@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# m2snet-evaluate: the JSON's structure and numbers, the table, and pairs that cannot be scored.
+# shellcheck source=tests/programs/program_test.sh
+. "$(dirname "${BASH_SOURCE[0]}")/program_test.sh"
+
+vectors=$M2SNET_SOURCE_DIR/tests/data/metrics
+p=$work/predictions m=$work/masks
+mkdir "$p" "$m"
+# give ID...: puts pairs into the two folders
+give() {
+    local id
+    for id; do
+        cp "$vectors/${id}_pred.png" "$p/$id.png"
+        cp "$vectors/${id}_mask.png" "$m/$id.png"
+    done
+}
+# same FILE PATH EXPECTED: a number of the JSON, to nine digits
+same() {
+    local got
+    got=$(value "$1" "$2")
+    awk -v a="$got" -v b="$3" 'BEGIN { exit !(a != "" && (a - b)^2 <= 1e-18) }' || complain "$2 is $got, expected $3"
+}
+
+give v30_typical_200x160 v12_one_pixel_miss v07_empty_gt v18_multi_object v26_noise_ties
+run 0 evaluate "$p" "$m" --json "$work/a.json" --csv "$work/a.csv" --spacing 1,1 --spacing 0.5,2
+says '^5 pairs scored, 0 failed, 0 without a partner'
+says '^empty masks: 1 \(overlap counts as 0\)'
+says ' mDice +mIoU +wFm +Sm +maxEm +MAE'
+says 'undefined for 1 more'
+says '4 folds'
+
+# One image, by name order, against the vector's own file.
+[ "$(value "$work/a.json" images.4.name)" = '"v30_typical_200x160"' ] || complain "images are not in the order of their names"
+truth=$vectors/v30_typical_200x160.json
+for key in mae sm wfm em_max em_mean em_adp dice_mean dice_max iou_mean fm_max f1_max spec_pranet_mean tp tn dice ber miou \
+    sm_matlab_rounding; do
+    same "$work/a.json" "images.4.$key" "$(value "$truth" "spec.$key")"
+done
+[ "$(value "$work/a.json" dataset.members.0)" = '"v07_empty_gt"' ] || complain "the members are missing"
+[ "$(value "$work/a.json" counts.empty_masks)" = 1 ] || complain "the empty mask is not counted"
+grep -q '"0.5,2.0": {' "$work/a.json" || complain "no key for the second spacing"
+grep -q '"four_fold_cv"' "$work/a.json" || complain "no cross-validation"
+grep -q '"hd95": null' "$work/a.json" || complain "an undefined distance should be null"
+grep -qi 'nan\|inf[^o]' "$work/a.json" && complain "NaN or infinity in the JSON"
+[ "$(wc -l <"$work/a.csv")" -eq 7 ] || complain "the CSV should have a head, five images and the set"
+head -1 "$work/a.csv" | grep -q '^name,tp,.*hd95 0.5 x 2' || complain "the head of the CSV: $(head -1 "$work/a.csv")"
+[ "$(awk -F, '{ print NF }' "$work/a.csv" | sort -u | wc -l)" -eq 1 ] || complain "the CSV's lines differ in length"
+holds "$work" a.csv a.json err json_value masks out predictions
+
+# Threads change nothing; quiet is quiet.
+run 0 evaluate --quiet --threads 1 --json "$work/b.json" --spacing 1,1 --spacing 0.5,2 "$p" "$m"
+silent
+equal "$work/a.json" "$work/b.json"
+
+# Policies and profiles.
+run 0 evaluate --empty skip --json "$work/c.json" "$p" "$m"
+says 'left out of all means'
+[ "$(value "$work/c.json" counts.in_means)" = 4 ] || complain "skip leaves the wrong number in the means"
+run 0 evaluate --profile authors --json "$work/c.json" "$p" "$m"
+says 'M_dice'
+same "$work/c.json" images.4.authors.dice_soft "$(value "$truth" tools.m2snet_authors.dice_soft)"
+run 0 evaluate --profile pranet --json "$work/c.json" "$p" "$m"
+says 'meanDic'
+same "$work/c.json" images.4.pranet.dice_mean "$(value "$truth" tools.pranet_matlab_octave_k255.dice_mean)"
+
+# Two files, whatever they are called.
+run 0 evaluate "$p/v18_multi_object.png" "$vectors/v18_multi_object_mask.png"
+says '^1 pairs scored'
+
+# What cannot be scored is named and counted, the rest scored.
+give v24_gt_01
+cp "$vectors/v05_7x5_soft_pred.png" "$p/lonely.png"
+cp "$vectors/v05_7x5_soft_mask.png" "$m/widow.png"
+cp "$vectors/v05_7x5_soft_pred.png" "$p/size.png"
+cp "$vectors/v19_ring_mask.png" "$m/size.png"
+echo 'no picture' >"$p/broken.png"
+cp "$vectors/v19_ring_mask.png" "$m/broken.png"
+cp "$vectors/v19_ring_mask.png" "$m/twice.png"
+cp "$vectors/v19_ring_mask.png" "$p/twice.png"
+cp "$vectors/v19_ring_mask.png" "$p/twice.JPG"
+run 1 evaluate "$p" "$m" --json "$work/d.json"
+says '^6 pairs scored, 2 failed, 3 without a partner'
+errs 'lonely\.png: no mask of this stem'
+errs 'widow\.png: no prediction of this stem'
+errs 'size: the prediction has 5 x 7 pixels and the mask 44 x 48'
+errs 'broken: .*broken\.png'
+errs 'twice\.(png|JPG): another file of this folder has the stem "twice" too'
+errs 'warning: v24_gt_01: .*0 and 1'
+[ "$(value "$work/d.json" counts.failed)" = 2 ] || complain "the failures are not counted"
+[ "$(value "$work/d.json" failures.1.name)" = '"size"' ] || complain "the failures are not named"
+run 1 evaluate "$p" "$m" --resize
+says '^7 pairs scored, 1 failed'
+errs 'warning: size: the prediction was resized'
+
+# Label maps.
+rm "$p"/* "$m"/*
+give voct1_wavy voct3_missing_layer
+run 0 evaluate --labels rnfl=0,gcipl=80,choroid=160 --json "$work/e.json" --spacing 1,1 --spacing 0.5,2 "$p" "$m"
+says '^choroid: Dice 0\.4'
+says 'undefined: boundaries of 1 images'
+same "$work/e.json" images.0.layers.gcipl.dice "$(value "$vectors/voct1_wavy.json" layers.gcipl.dice)"
+same "$work/e.json" images.0.mean.dice "$(value "$vectors/voct1_wavy.json" mean.dice)"
+
+# Command lines that make no sense; nothing is written.
+bad() { run 2 evaluate --json "$work/none.json" "$@"; silent; absent "$work/none.json"; }
+bad "$p"
+errs 'PREDICTIONS and MASKS'
+bad --profile paper "$p" "$m"
+errs 'default, authors or pranet'
+bad --empty maybe "$p" "$m"
+bad --spacing 1 "$p" "$m"
+bad --spacing 0,1 "$p" "$m"
+bad --folds 1 "$p" "$m"
+bad --connectivity 8 "$p" "$m"
+bad --labels rnfl "$p" "$m"
+bad --labels rnfl=256 "$p" "$m"
+bad --labels a=1 --csv "$work/none.csv" "$p" "$m"
+bad --unknown "$p" "$m"
+run 2 evaluate --spacing 1,1 --spacing 1.0,1 "$p" "$m"
+errs 'there twice'
+run 2 evaluate --json "$m/voct1_wavy.png" "$p" "$m"
+errs 'would overwrite the input'
+run 1 evaluate "$work/nowhere" "$m"
+errs 'nowhere'
+run 1 evaluate --json "$work/no/such/folder.json" "$p" "$m"
+run 0 evaluate --help
+says 'mDice, mIoU +dice_mean, iou_mean'
+run 0 evaluate --version
+finish
