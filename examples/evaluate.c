@@ -18,6 +18,7 @@ const char *const program_name = "m2snet-evaluate";
 
 static const char help[] =
     "Usage: m2snet-evaluate [OPTION...] PREDICTIONS MASKS\n"
+    "       m2snet-evaluate --model FILE [OPTION...] IMAGES MASKS\n"
     "Scores 8-bit probability maps or masks, of any program, against masks. Two folders of PNG or JPEG files matched "
     "by\n"
     "stem (a.jpg belongs to a.png), or two files. docs/metrics.md has every definition.\n"
@@ -37,7 +38,7 @@ static const char help[] =
     "  --folds K           cross-validation: pair i belongs to fold i mod K; default 4, 0 none\n"
     "  --labels LIST       label maps: NAME=VALUE,... scores each class and its boundaries, such as\n"
     "                      rnfl=0,gcipl=80,choroid=160\n"
-    "  --threads N         worker threads; default: the processors this process may use\n"
+    "Pictures instead of predictions: the model's probability maps are scored.\n" RUN_OPTION_HELP
     "  --quiet             only errors\n" COMMON_OPTION_HELP "\n"
     "The table's names and the JSON's keys, of images and of the set:\n"
     "  mDice, mIoU         dice_mean, iou_mean: mean over 256 thresholds\n"
@@ -82,7 +83,7 @@ static const struct option option_table[] = { { "json", required_argument, NULL,
                                               { "resize", no_argument, NULL, OPTION_RESIZE },
                                               { "folds", required_argument, NULL, OPTION_FOLDS },
                                               { "labels", required_argument, NULL, OPTION_LABELS },
-                                              { "threads", required_argument, NULL, OPTION_THREADS },
+                                              RUN_OPTION_ROWS,
                                               { "quiet", no_argument, NULL, OPTION_QUIET },
                                               COMMON_OPTION_ROWS,
                                               { NULL, 0, NULL, 0 } };
@@ -369,7 +370,7 @@ static void print_labels(const settings *set, const m2snet_evaluator *evaluator)
     }
 }
 
-static void print_set(const settings *set, const m2snet_evaluator *evaluator, const pair_list *pairs)
+static void print_set(const settings *set, const m2snet_evaluator *evaluator, const pair_list *pairs, int32_t failed)
 {
     m2snet_set_info info = { .struct_size = sizeof(info) };
     m2snet_scores scores = { .struct_size = sizeof(scores) };
@@ -377,7 +378,7 @@ static void print_set(const settings *set, const m2snet_evaluator *evaluator, co
     if (set->quiet || m2snet_evaluator_set_info(evaluator, &info, NULL) != M2SNET_STATUS_OK) {
         return;
     }
-    printf("%d pairs scored, %d failed, %zu without a partner\n", info.scored, info.failed, pairs->unmatched);
+    printf("%d pairs scored, %d failed, %zu without a partner\n", info.scored, failed, pairs->unmatched);
     if (set->options.label_count > 0) {
         print_labels(set, evaluator);
         return;
@@ -586,6 +587,80 @@ static m2snet_status score_pairs(const settings *set, const pair_list *list, m2s
     return status;
 }
 
+/* ---- A model instead of predictions --------------------------------------- */
+
+static m2snet_status score_picture(m2snet_context *context, m2snet_session *session, m2snet_evaluator *evaluator,
+                                   const m2snet_file_pair *pair, const m2snet_control *control, m2snet_error *error)
+{
+    m2snet_image_read_options reading;
+    m2snet_predict_options predicting;
+    m2snet_image picture = { 0 };
+    m2snet_image mask = { 0 };
+    m2snet_result *result = NULL;
+    m2snet_status status;
+
+    m2snet_image_read_options_init(&reading);
+    m2snet_predict_options_init(&predicting);
+    reading.control = *control;
+    predicting.control = *control;
+    status = m2snet_image_read_file(context, pair->prediction_path, &reading, &picture, error);
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_image_read_file(context, pair->mask_path, &reading, &mask, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_predict(session, &picture, &predicting, &result, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        m2snet_image map = { .data = m2snet_result_map(result),
+                             .width = m2snet_result_width(result),
+                             .height = m2snet_result_height(result),
+                             .format = M2SNET_PIXEL_GRAY8 };
+
+        status = m2snet_evaluator_add(evaluator, pair->name, &map, &mask, error);
+    }
+    m2snet_result_destroy(result);
+    m2snet_image_release(&mask);
+    m2snet_image_release(&picture);
+    return status;
+}
+
+/* Pictures that fail are complained about and counted; OUT_OF_MEMORY and CANCELLED end it. */
+static m2snet_status score_pictures(const settings *set, const pair_list *list, m2snet_context *context,
+                                    m2snet_evaluator *evaluator, m2snet_cancel *cancel, int32_t *failed,
+                                    m2snet_error *error)
+{
+    m2snet_model_options options;
+    m2snet_model *model = NULL;
+    m2snet_session *session = NULL;
+    m2snet_control control = { .cancel = cancel };
+    progress_bar bar;
+    m2snet_status status;
+
+    m2snet_model_options_init(&options);
+    options.control = control;
+    status = m2snet_model_load_file(context, set->run.model, &options, &model, error);
+    if (status == M2SNET_STATUS_OK) {
+        status = open_session(&set->run, model, &session, error);
+    }
+    progress_bar_start(&bar, set->quiet, list->names.count);
+    for (size_t i = 0; status == M2SNET_STATUS_OK && i < list->names.count; i++) {
+        m2snet_file_pair pair = { list->names.items[i], list->predictions.items[i], list->masks.items[i] };
+
+        status = score_picture(context, session, evaluator, &pair, &control, error);
+        if (status != M2SNET_STATUS_OK && status != M2SNET_STATUS_OUT_OF_MEMORY && status != M2SNET_STATUS_CANCELLED) {
+            progress_bar_clear(&bar);
+            complain("%s: %s", pair.name, error->message);
+            (*failed)++;
+            status = M2SNET_STATUS_OK;
+        }
+        progress_bar_step(&bar);
+    }
+    progress_bar_clear(&bar);
+    m2snet_session_destroy(session);
+    m2snet_model_destroy(model);
+    return status;
+}
+
 static bool outputs_are_safe(const settings *set, const pair_list *list)
 {
     path_list inputs = { 0 };
@@ -598,6 +673,9 @@ static bool outputs_are_safe(const settings *set, const pair_list *list)
     }
     if (set->json != NULL) {
         output_list_add(&outputs, format_text("%s", set->json), 0);
+    }
+    if (set->run.model != NULL) {
+        path_list_add(&inputs, format_text("%s", set->run.model));
     }
     if (set->csv != NULL) {
         output_list_add(&outputs, format_text("%s", set->csv), 0);
@@ -618,11 +696,12 @@ static int evaluate(const settings *set, const pair_list *list, m2snet_cancel *c
 
     if (open_context(&set->run, &context, &error) != M2SNET_STATUS_OK ||
         m2snet_evaluator_create(context, &set->options, &evaluator, &error) != M2SNET_STATUS_OK ||
-        score_pairs(set, list, evaluator, cancel, &failed, &error) != M2SNET_STATUS_OK) {
+        (set->run.model != NULL ? score_pictures(set, list, context, evaluator, cancel, &failed, &error)
+                                : score_pairs(set, list, evaluator, cancel, &failed, &error)) != M2SNET_STATUS_OK) {
         code = library_error(NULL, &error);
     } else {
         print_problems(evaluator);
-        print_set(set, evaluator, list);
+        print_set(set, evaluator, list, failed);
         if ((set->json != NULL && !write_json(set, evaluator)) || (set->csv != NULL && !write_csv(set, evaluator)) ||
             failed > 0 || list->unmatched > 0) {
             code = EXIT_FAILED;
@@ -805,6 +884,8 @@ int main(int argc, char **argv)
         code = usage_error("expected two folders or files, PREDICTIONS and MASKS; got %d", argc - optind);
     } else if (set.options.label_count > 0 && set.csv != NULL) {
         code = usage_error("--csv does not go with --labels: the classes are in --json");
+    } else if (set.options.label_count > 0 && set.run.model != NULL) {
+        code = usage_error("--labels does not go with --model: its maps are no label maps");
     } else if (set.options.label_count > 0 && set.options.resize_prediction) {
         code = usage_error("--resize does not go with --labels: label values are names");
     } else {

@@ -125,7 +125,7 @@ M2SNET_API void m2snet_cancel_reset(m2snet_cancel *cancel);
 M2SNET_API void m2snet_cancel_destroy(m2snet_cancel *cancel);
 
 typedef struct m2snet_progress {
-    const char *phase; /* "read", "write", "decode", "prepare", "network", "post"; more may come */
+    const char *phase; /* "read", "write", "decode", "prepare", "network", "post", "score"; more may come */
     uint64_t done;     /* in units of the phase */
     uint64_t total;    /* 0 when unknown */
 } m2snet_progress;

@@ -10,9 +10,9 @@
 #define GATHER_ROWS  56
 #define GATHER_DEPTH 512
 /* Multiply-adds of a chunk: some 100 us on one core. */
-#define CHUNK_WORK   (6 * 1000 * 1000)
+#define CHUNK_WORK (6 * 1000 * 1000)
 /* Fewer rows than this are cut by columns: each core then reads its own part of the weights, once. */
-#define FEW_ROWS     224
+#define FEW_ROWS 224
 
 /* Rows whose starts are a multiple of 4 KiB apart (or nearly a page) fall into the same few sets of a first-level
  * cache, which cannot hold the ROW_BLOCK lines that a product reads at once. */
@@ -103,7 +103,8 @@ static m2snet_status pack_weights(void *argument, const float *plain, void *pack
             for (int64_t panel = 0; panel < conv->columns; panel += conv->panel) {
                 int64_t columns = conv->columns - panel < conv->panel ? conv->columns - panel : conv->panel;
                 for (int64_t k = begin; k < end; k++) {
-                    const float *src = plain + (g * conv->out + panel) * conv->depth + k % conv->in * window + k / conv->in;
+                    const float *src =
+                        plain + (g * conv->out + panel) * conv->depth + k % conv->in * window + k / conv->in;
                     for (int64_t j = 0; j < columns; j++) {
                         *dst++ = panel + j < conv->out ? src[j * conv->depth] : 0.0f;
                     }
@@ -177,10 +178,10 @@ static void gather(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_
 void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_t chunk, void *scratch)
 {
     int64_t group = chunk / (conv->row_chunks * conv->column_chunks);
-    m2s_cut rows = m2s_cut_part(conv->n * conv->oh * conv->ow, conv->row_chunks,
-                                chunk / conv->column_chunks % conv->row_chunks);
-    m2s_cut panels = m2s_cut_part((conv->out + conv->panel - 1) / conv->panel, conv->column_chunks,
-                                  chunk % conv->column_chunks);
+    m2s_cut rows =
+        m2s_cut_part(conv->n * conv->oh * conv->ow, conv->row_chunks, chunk / conv->column_chunks % conv->row_chunks);
+    m2s_cut panels =
+        m2s_cut_part((conv->out + conv->panel - 1) / conv->panel, conv->column_chunks, chunk % conv->column_chunks);
     int64_t column = panels.begin * conv->panel, channel = group * conv->out + column;
     int64_t columns = (panels.end * conv->panel < conv->out ? panels.end * conv->panel : conv->out) - column;
     int64_t step = conv->rows > 0 ? conv->rows : rows.end - rows.begin;

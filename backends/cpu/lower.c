@@ -12,8 +12,8 @@
 #endif
 
 static const m2s_candidate candidates[M2S_OP_COUNT][MOST_CANDIDATES + 1] = {
-    [M2S_OP_conv2d] = { m2s_lower_conv_winograd, m2s_lower_conv_point, m2s_lower_conv_few, ONEDNN(m2s_lower_conv_onednn)
-                             m2s_lower_conv_gemm },
+    [M2S_OP_conv2d] = { m2s_lower_conv_winograd, m2s_lower_conv_point, m2s_lower_conv_few,
+                        ONEDNN(m2s_lower_conv_onednn) m2s_lower_conv_gemm },
     [M2S_OP_res2_groups] = { m2s_lower_res2_groups },
     [M2S_OP_relu] = { m2s_lower_pointwise },
     [M2S_OP_add] = { m2s_lower_pointwise },

@@ -28,8 +28,8 @@ static void run_add(void *argument, int64_t chunk, int worker)
         src[i] = (const float *)step->args.in[i] + at;
     }
     step->kernels->add((float *)step->args.out[0] + at, src, step->args.in_count,
-                          (pixels.end - pixels.begin) * channels,
-                          step->node.op == M2S_OP_relu || step->node.attrs.relu != 0);
+                       (pixels.end - pixels.begin) * channels,
+                       step->node.op == M2S_OP_relu || step->node.attrs.relu != 0);
 }
 
 static void run_abs_diff(void *argument, int64_t chunk, int worker)
@@ -40,7 +40,7 @@ static void run_abs_diff(void *argument, int64_t chunk, int worker)
 
     (void)worker;
     step->kernels->abs_diff((float *)step->args.out[0] + at, (const float *)step->args.in[0] + at,
-                               (const float *)step->args.in[1] + at, (pixels.end - pixels.begin) * channels);
+                            (const float *)step->args.in[1] + at, (pixels.end - pixels.begin) * channels);
 }
 
 static void run_slice(void *argument, int64_t chunk, int worker)
@@ -81,8 +81,8 @@ static void run_channel_sum(void *argument, int64_t chunk, int worker)
 
     (void)worker;
     step->kernels->channel_sum((float *)step->args.out[0] + pixels.begin,
-                                  (const float *)step->args.in[0] + pixels.begin * channels,
-                                  pixels.end - pixels.begin, channels);
+                               (const float *)step->args.in[0] + pixels.begin * channels, pixels.end - pixels.begin,
+                               channels);
 }
 
 static void run_plane_affine_relu(void *argument, int64_t chunk, int worker)
@@ -93,8 +93,8 @@ static void run_plane_affine_relu(void *argument, int64_t chunk, int worker)
 
     (void)worker;
     step->kernels->plane_affine_relu((float *)step->args.out[0] + pixels.begin * channels,
-                                        (const float *)step->args.in[0] + pixels.begin, step->args.in[1],
-                                        step->args.in[2], pixels.end - pixels.begin, channels);
+                                     (const float *)step->args.in[0] + pixels.begin, step->args.in[1], step->args.in[2],
+                                     pixels.end - pixels.begin, channels);
 }
 
 m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *error)

@@ -47,12 +47,12 @@ static void run_resize(void *argument, int64_t chunk, int worker)
     const float *addend = step->args.in_count > 1 ? step->args.in[1] : NULL;
     m2s_cut rows = row_range(step, chunk);
     m2s_resize_rows resize = { .h = in.h,
-                          .w = in.w,
-                          .channels = in.c,
-                          .oh = out.h,
-                          .ow = out.w,
-                          .taps = step->detail,
-                          .row = m2s_step_worker_scratch(step, worker) };
+                               .w = in.w,
+                               .channels = in.c,
+                               .oh = out.h,
+                               .ow = out.w,
+                               .taps = step->detail,
+                               .row = m2s_step_worker_scratch(step, worker) };
 
     for (int64_t row = rows.begin; row < rows.end; row++) {
         int64_t image = row / out.h;

@@ -286,8 +286,8 @@ m2snet_status m2s_onednn_conv_create(m2s_onednn *onednn, const m2s_onednn_conv_d
         status = result == dnnl_out_of_memory
                      ? fail_dnnl(error, result, "a convolution")
                      : m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
-                                "oneDNN refuses a convolution of F32 %" PRId64 "x%" PRId64 "x%" PRId64 ", window %" PRId64
-                                "x%" PRId64 ", stride %" PRId64 ", to %" PRId64 " channels: %s",
+                                "oneDNN refuses a convolution of F32 %" PRId64 "x%" PRId64 "x%" PRId64
+                                ", window %" PRId64 "x%" PRId64 ", stride %" PRId64 ", to %" PRId64 " channels: %s",
                                 desc->h, desc->w, desc->in, desc->kh, desc->kw, desc->stride, desc->out,
                                 status_text(result));
         goto fail;
@@ -326,7 +326,8 @@ const char *m2s_onednn_conv_name(const m2s_onednn_conv *conv)
 {
     const char *name = NULL;
 
-    if (dnnl_primitive_desc_query(conv->pd, dnnl_query_impl_info_str, 0, (void *)&name) != dnnl_success || name == NULL) {
+    if (dnnl_primitive_desc_query(conv->pd, dnnl_query_impl_info_str, 0, (void *)&name) != dnnl_success ||
+        name == NULL) {
         return "unnamed";
     }
     return name;

@@ -20,7 +20,7 @@ void m2s_onednn_close(m2s_onednn *onednn); /* NULL is fine. Any thread. */
 typedef struct m2s_onednn_conv_desc {
     int64_t h, w, in, oh, ow, out; /* in, out: all groups */
     int64_t kh, kw, stride, dilation, groups;
-    int64_t pad_top, pad_left;     /* what the other sides need follows from the sizes */
+    int64_t pad_top, pad_left; /* what the other sides need follows from the sizes */
     bool bias, residual, relu;
 } m2s_onednn_conv_desc;
 
@@ -28,7 +28,7 @@ typedef struct m2s_onednn_conv_desc {
  * refuses or has only its reference code. */
 m2snet_status m2s_onednn_conv_create(m2s_onednn *onednn, const m2s_onednn_conv_desc *desc, m2s_onednn_conv **created,
                                      m2snet_error *error);
-void m2s_onednn_conv_destroy(m2s_onednn_conv *conv); /* NULL is fine */
+void m2s_onednn_conv_destroy(m2s_onednn_conv *conv);           /* NULL is fine */
 const char *m2s_onednn_conv_name(const m2s_onednn_conv *conv); /* "brgconv:avx512_core" */
 size_t m2s_onednn_conv_weights_bytes(const m2s_onednn_conv *conv);
 size_t m2s_onednn_conv_scratch_bytes(const m2s_onednn_conv *conv); /* for one run at a time */

@@ -12,9 +12,9 @@
 #include "graph/memory_plan.h"
 
 typedef enum value_place {
-    PLACE_NONE,     /* constant, or unused */
-    PLACE_ARENA,    /* blocks[value] */
-    PLACE_BOUND,    /* the caller's buffer */
+    PLACE_NONE,  /* constant, or unused */
+    PLACE_ARENA, /* blocks[value] */
+    PLACE_BOUND, /* the caller's buffer */
 } value_place;
 
 struct m2s_plan {
@@ -81,8 +81,7 @@ bool m2s_lowering_has_input(const m2s_lowering *lowering, int32_t i)
 
 bool m2s_lowering_is_constant(const m2s_lowering *lowering, int32_t i)
 {
-    return m2s_lowering_has_input(lowering, i) &&
-           lowering->request->graph->values[lowering->step->node.in[i]].constant;
+    return m2s_lowering_has_input(lowering, i) && lowering->request->graph->values[lowering->step->node.in[i]].constant;
 }
 
 typedef struct fill_request {
@@ -130,7 +129,8 @@ static m2snet_status evaluate(const m2s_lowering *lowering, m2s_value value, flo
 {
     const m2s_plan_request *request = lowering->request;
     const m2s_graph *graph = request->graph;
-    const m2s_node *node = graph->values[value].kind == M2S_VALUE_NODE ? &graph->nodes[graph->values[value].node] : NULL;
+    const m2s_node *node =
+        graph->values[value].kind == M2S_VALUE_NODE ? &graph->nodes[graph->values[value].node] : NULL;
 
     if (node != NULL && node->op == M2S_OP_fold_weights && graph->values[node->in[0]].kind == M2S_VALUE_PARAM) {
         const m2s_param_view *view = &request->params[node->in[0]];
@@ -276,8 +276,8 @@ static m2snet_status lower_constant_output(const m2s_lowering *lowering, m2snet_
     m2s_step *step = lowering->step;
     m2s_value value = step->node.out[0];
     const void *data = NULL;
-    m2snet_status status = acquire_pack(lowering, value, "plain", value_bytes(lowering->request->graph, value), NULL,
-                                        NULL, &data, error);
+    m2snet_status status =
+        acquire_pack(lowering, value, "plain", value_bytes(lowering->request->graph, value), NULL, NULL, &data, error);
 
     if (status == M2SNET_STATUS_OK) {
         step->args.in[0] = data;
@@ -315,8 +315,7 @@ static m2snet_status lower_step(const m2s_lowering *lowering, m2snet_error *erro
 {
     m2s_step *step = lowering->step;
     const m2s_candidate *candidates = m2s_cpu_candidates(step->node.op);
-    char label[64];
-    m2snet_status status = M2SNET_STATUS_UNSUPPORTED;
+    m2snet_status status;
 
     if (makes_constant(lowering->request->graph, &step->node)) {
         return lower_constant_output(lowering, error);
@@ -338,8 +337,7 @@ static m2snet_status lower_step(const m2s_lowering *lowering, m2snet_error *erro
     status = m2s_lower_reference(lowering, error);
     if (status != M2SNET_STATUS_OK) {
         clear_step(step->plan, step);
-        snprintf(label, sizeof label, "%s", step->name);
-        m2s_error_prefix(error, "%s", label);
+        m2s_error_prefix(error, "%s", step->name);
     }
     return status;
 }
@@ -436,8 +434,8 @@ static m2snet_status place_values(m2s_plan *plan, const m2s_graph *graph, const 
         plan->blocks[step->scratch_block] = (m2s_block){ .bytes = step->scratch_bytes, .first = s, .last = s };
         plan->worker_bytes = step->worker_bytes > plan->worker_bytes ? step->worker_bytes : plan->worker_bytes;
     }
-    M2S_TRY(m2s_memory_plan(plan->memory, plan->blocks, graph->value_count + plan->step_count, &plan->arena_bytes,
-                            error));
+    M2S_TRY(
+        m2s_memory_plan(plan->memory, plan->blocks, graph->value_count + plan->step_count, &plan->arena_bytes, error));
     /* An odd number of lines, so that the workers' scratch does not share cache sets. */
     plan->worker_bytes = (plan->worker_bytes + M2S_ALIGNMENT - 1) / M2S_ALIGNMENT * M2S_ALIGNMENT;
     plan->worker_bytes += plan->worker_bytes / M2S_ALIGNMENT % 2 == 0 && plan->worker_bytes > 0 ? M2S_ALIGNMENT : 0;
@@ -466,6 +464,29 @@ static m2snet_status collect_tasks(m2s_plan *plan, m2snet_error *error)
         }
     }
     return M2SNET_STATUS_OK;
+}
+
+static void dump(const m2s_plan *plan)
+{
+    const m2s_log *log = plan->device->host->log;
+
+    if (!m2s_log_wants(log, M2SNET_LOG_DEBUG)) {
+        return;
+    }
+    m2s_log_write(log, M2SNET_LOG_DEBUG, "cpu plan: %d steps, %" PRId64 " tasks, arena %zu bytes, packed %zu bytes",
+                  plan->step_count, plan->task_count, plan->arena_bytes, plan->packed_bytes);
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        const m2s_step *step = &plan->steps[s];
+        int64_t chunks = 0;
+        for (int32_t i = 0; i < step->task_count; i++) {
+            chunks += step->tasks[i].chunks;
+        }
+        m2s_log_write(log, M2SNET_LOG_DEBUG,
+                      "%4d %s: %s, %s, %d tasks, %" PRId64 " chunks, %" PRIu64
+                      " multiply-adds, scratch %zu + %zu a worker",
+                      s, step->name, m2s_op_get_info(step->node.op)->name, step->kernel, step->task_count, chunks,
+                      step->multiply_adds, step->scratch_bytes, step->worker_bytes);
+    }
 }
 
 /* Rough cost of lowering: the constants' bytes dominate. */
@@ -501,7 +522,8 @@ static void name_step(m2s_step *step, const m2s_graph *graph, int32_t node)
     size_t length = strlen(label);
 
     /* A long module path keeps its end, which tells more. */
-    snprintf(step->name, sizeof step->name, "%s", length < sizeof step->name ? label : label + length + 1 - sizeof step->name);
+    snprintf(step->name, sizeof step->name, "%s",
+             length < sizeof step->name ? label : label + length + 1 - sizeof step->name);
 }
 
 m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *request, m2s_plan **compiled,
@@ -519,7 +541,6 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
 
     *compiled = NULL;
     M2S_TRY(check_graph(graph, error));
-    status = M2SNET_STATUS_OUT_OF_MEMORY;
     plan = m2s_calloc(memory, 1, sizeof *plan);
     if (plan == NULL) {
         goto no_memory;
@@ -576,9 +597,10 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
     M2S_TRY(place_values(plan, graph, step_of, last_use, error));
     M2S_TRY(collect_tasks(plan, error));
     plan->packed_bytes = packed_size(plan);
+    dump(plan);
     *compiled = plan;
     plan = NULL;
-    goto fail;
+    goto fail; /* nothing failed: only the helpers go */
 no_memory:
     status = m2s_fail_memory(error, "a plan", (values + nodes) * sizeof(m2s_step));
 fail:
@@ -661,7 +683,8 @@ static m2snet_status bind_values(m2s_plan *plan, const m2s_run_request *request,
         }
         if (binding->buffer == NULL || !m2s_add(binding->offset_bytes, plan->value_bytes[binding->value], &end) ||
             end > binding->buffer->bytes) {
-            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "binding %d: the buffer is too small: %zu bytes needed at %zu", i,
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL,
+                            "binding %d: the buffer is too small: %zu bytes needed at %zu", i,
                             plan->value_bytes[binding->value], binding->offset_bytes);
         }
         plan->address[binding->value] = (unsigned char *)binding->buffer->data + binding->offset_bytes;

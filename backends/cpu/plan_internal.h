@@ -10,7 +10,6 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
 void m2s_cpu_plan_free(m2s_device *device, m2s_plan *plan); /* NULL is fine */
 void m2s_cpu_plan_info(const m2s_plan *plan, m2s_plan_info *info);
 bool m2s_cpu_plan_step(const m2s_plan *plan, int32_t index, m2s_step_info *info);
-m2snet_status m2s_cpu_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_request *request,
-                               m2snet_error *error);
+m2snet_status m2s_cpu_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_request *request, m2snet_error *error);
 
 #endif

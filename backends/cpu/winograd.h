@@ -23,8 +23,8 @@ m2snet_status m2s_winograd_pack(const m2s_lowering *lowering, int32_t i, m2s_win
 
 /* One task, n chunks chunks: a chunk takes its tiles through all three phases, in a worker's scratch. */
 size_t m2s_winograd_worker_bytes(const m2s_cpu_kernels *kernels, const m2s_winograd *winograd);
-void m2s_winograd_run(const m2s_cpu_kernels *kernels, const m2s_winograd *winograd,
-                      const m2s_conv_operands *operands, int64_t chunk, void *scratch);
+void m2s_winograd_run(const m2s_cpu_kernels *kernels, const m2s_winograd *winograd, const m2s_conv_operands *operands,
+                      int64_t chunk, void *scratch);
 
 /* Three tasks, for maps with few tiles (by_phase): the input transform by image and channels, the products by points,
  * the output transform by image and channels, each of phase_chunks[phase] chunks, in the step's scratch. The numbers

@@ -234,8 +234,8 @@ m2snet_status m2s_model_save_file(const m2snet_model *model, const char *path, c
             status = m2s_fail_memory(error, "a file name", strlen(path));
             goto fail;
         }
-        strcpy(draft, path);
-        strcat(draft, DRAFT_ENDING);
+        memcpy(draft, path, strlen(path));
+        memcpy(draft + strlen(path), DRAFT_ENDING, sizeof DRAFT_ENDING);
         M2S_TRY(m2s_safetensors_write(memory, draft, texts, text_count, entries, entry_count, &control, error));
         status = make_selftest(model, draft, &control, &selftest, error);
         unlink(draft);

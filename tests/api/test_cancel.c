@@ -203,8 +203,8 @@ static int watch(void *user, const m2snet_progress *progress)
         if (w->phase_count < 16) {
             snprintf(w->phases[w->phase_count++], sizeof w->phases[0], "%s", progress->phase);
         }
-    } else if (w->done != w->total) { /* a phase may have several stretches, each counted to its end */
-        w->insane |= progress->done < w->done || progress->total != w->total;
+    } else if (w->done != w->total && progress->total == w->total) {
+        w->insane |= progress->done < w->done; /* a phase may have several stretches, each counted by itself */
     }
     w->insane |= progress->total != 0 && progress->done > progress->total;
     w->done = progress->done;

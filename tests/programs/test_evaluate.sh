@@ -102,6 +102,14 @@ says 'undefined: boundaries of 1 images'
 same "$work/e.json" images.0.layers.gcipl.dice "$(value "$vectors/voct1_wavy.json" layers.gcipl.dice)"
 same "$work/e.json" images.0.mean.dice "$(value "$vectors/voct1_wavy.json" mean.dice)"
 
+# A model and pictures: the same as its maps, written and read back.
+run 0 evaluate --model "$model" --json "$work/f.json" --threads 2 "$pictures" "$data/demo-polyps/masks"
+says '^5 pairs scored, 0 failed'
+run 0 segment --model "$model" --output "$work/maps" --threads 2 --quiet "$pictures"
+run 0 evaluate --json "$work/g.json" "$work/maps" "$data/demo-polyps/masks"
+equal "$work/f.json" "$work/g.json"
+run 1 evaluate --model "$work/no.safetensors" "$pictures" "$data/demo-polyps/masks"
+
 # Command lines that make no sense; nothing is written.
 bad() { run 2 evaluate --json "$work/none.json" "$@"; silent; absent "$work/none.json"; }
 bad "$p"
@@ -116,6 +124,7 @@ bad --connectivity 8 "$p" "$m"
 bad --labels rnfl "$p" "$m"
 bad --labels rnfl=256 "$p" "$m"
 bad --labels a=1 --csv "$work/none.csv" "$p" "$m"
+bad --labels a=1 --model "$model" "$p" "$m"
 bad --unknown "$p" "$m"
 run 2 evaluate --spacing 1,1 --spacing 1.0,1 "$p" "$m"
 errs 'there twice'
