@@ -58,37 +58,16 @@ static m2snet_status pack_bias(const m2s_lowering *lowering, int32_t i, m2snet_e
 
 /* ---- conv2d, Winograd ---- */
 
-static void run_winograd(void *argument, int64_t chunk, int worker)
+static void run_winograd(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
+    const m2s_winograd *winograd = step->detail;
     m2s_conv_operands operands = conv2d_operands(step);
 
-    m2s_winograd_run(step->kernels, step->detail, &operands, chunk, m2s_step_worker_scratch(step, worker));
-}
-
-static void run_winograd_phase(const m2s_step *step, int phase, int64_t chunk)
-{
-    m2s_conv_operands operands = conv2d_operands(step);
-
-    m2s_winograd_run_phase(step->kernels, step->detail, &operands, phase, chunk, step->args.scratch);
-}
-
-static void run_winograd_input(void *argument, int64_t chunk, int worker)
-{
-    (void)worker;
-    run_winograd_phase(argument, 0, chunk);
-}
-
-static void run_winograd_products(void *argument, int64_t chunk, int worker)
-{
-    (void)worker;
-    run_winograd_phase(argument, 1, chunk);
-}
-
-static void run_winograd_output(void *argument, int64_t chunk, int worker)
-{
-    (void)worker;
-    run_winograd_phase(argument, 2, chunk);
+    if (winograd->by_phase) {
+        m2s_winograd_run_phase(step->kernels, winograd, &operands, task, chunk, step->args.scratch);
+    } else {
+        m2s_winograd_run(step->kernels, winograd, &operands, chunk, m2s_step_worker_scratch(step, worker));
+    }
 }
 
 m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error)
@@ -112,9 +91,9 @@ m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error
     step->scratch_bytes = m2s_winograd_shared_bytes(step->kernels, &winograd);
     m2s_step_set_kernel(step, "winograd f%dx%d %s", winograd.m, winograd.m, step->kernels->name);
     if (winograd.by_phase) {
-        m2s_step_add_task(step, run_winograd_input, winograd.phase_chunks[0]);
-        m2s_step_add_task(step, run_winograd_products, winograd.phase_chunks[1]);
-        m2s_step_add_task(step, run_winograd_output, winograd.phase_chunks[2]);
+        for (int phase = 0; phase < 3; phase++) {
+            m2s_step_add_task(step, run_winograd, winograd.phase_chunks[phase]);
+        }
     } else {
         m2s_step_add_task(step, run_winograd, src.n * winograd.chunks);
     }
@@ -129,12 +108,12 @@ typedef struct gemm_detail {
     int64_t spread; /* numbers from a pixel to the next after spreading; 0 = not spread */
 } gemm_detail;
 
-static void run_gemm(void *argument, int64_t chunk, int worker)
+static void run_gemm(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     const gemm_detail *detail = step->detail;
     m2s_conv_operands operands = conv2d_operands(step);
 
+    (void)task;
     if (detail->spread > 0) {
         operands.src = step->args.scratch;
         operands.src_pixel = detail->spread;
@@ -143,13 +122,13 @@ static void run_gemm(void *argument, int64_t chunk, int worker)
 }
 
 /* Copies the source with a line between pixels, once for all chunks that read it. */
-static void run_spread(void *argument, int64_t chunk, int worker)
+static void run_spread(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     const gemm_detail *detail = step->detail;
     m2s_shape src = step->args.in_shape[0];
     m2s_cut pixels = m2s_cut_part(src.n * src.h * src.w, step->tasks[0].chunks, chunk);
 
+    (void)task;
     (void)worker;
     for (int64_t p = pixels.begin; p < pixels.end; p++) {
         memcpy((float *)step->args.scratch + p * detail->spread, (const float *)step->args.in[0] + p * src.c,
@@ -172,14 +151,18 @@ m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *er
     M2S_TRY(add_detail(lowering, sizeof *detail, error));
     detail = step->detail;
     m2s_conv_gemm_choose(step->kernels, src, step->args.in_shape[1], dst, &step->node.attrs, true, &detail->conv);
-    m2s_conv_gemm_choose(step->kernels, src, step->args.in_shape[1], dst, &step->node.attrs, false, &probe);
+    /* Spread and gathered sums run in another order: one image decides, so that a batch computes as its parts do. */
+    m2s_shape one_src = src, one_dst = dst;
+    one_src.n = one_dst.n = 1;
+    m2s_conv_gemm_choose(step->kernels, one_src, step->args.in_shape[1], one_dst, &step->node.attrs, false, &probe);
     if (probe.rows > 0 && detail->conv.rows == 0) {
         if (probe.column_chunks > 2) {
             detail->spread = src.c + 16;
             step->scratch_bytes = (size_t)(pixels * detail->spread) * sizeof(float);
             m2s_step_add_task(step, run_spread, m2s_cut_count(pixels, src.c, M2S_CHUNK_NUMBERS));
         } else {
-            detail->conv = probe;
+            m2s_conv_gemm_choose(step->kernels, src, step->args.in_shape[1], dst, &step->node.attrs, false,
+                                 &detail->conv);
         }
     }
     M2S_TRY(m2s_conv_gemm_pack(lowering, 1, &detail->conv, error));
@@ -290,11 +273,12 @@ static void run_group(const m2s_step *step, int64_t group, int64_t chunk, int wo
     }
 }
 
-static void run_stage(void *argument, int64_t chunk, int worker)
+/* All groups in one task. */
+static void run_stage(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     const groups_detail *detail = step->detail;
 
+    (void)task;
     if (chunk < 3 * detail->conv_chunks) {
         run_group(step, chunk / detail->conv_chunks, chunk % detail->conv_chunks, worker);
     } else {
@@ -302,84 +286,47 @@ static void run_stage(void *argument, int64_t chunk, int worker)
     }
 }
 
-static void run_group_0(void *argument, int64_t chunk, int worker)
+/* A group a task; the last group goes with the first. */
+static void run_in_turn(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     const groups_detail *detail = step->detail;
 
     if (chunk < detail->conv_chunks) {
-        run_group(step, 0, chunk, worker);
+        run_group(step, task, chunk, worker);
     } else {
         run_last_group(step, chunk - detail->conv_chunks);
     }
 }
 
-static void run_group_1(void *argument, int64_t chunk, int worker)
-{
-    run_group(argument, 1, chunk, worker);
-}
-
-static void run_group_2(void *argument, int64_t chunk, int worker)
-{
-    run_group(argument, 2, chunk, worker);
-}
-
-static void run_group_phase(const m2s_step *step, int group, int phase, int64_t chunk)
+/* A phase of a group a task. */
+static void run_phases(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     const groups_detail *detail = step->detail;
-    m2s_conv_operands operands = group_operands(step, group);
+    const m2s_winograd *winograd = &detail->winograd[task / 3];
+    m2s_conv_operands operands = group_operands(step, task / 3);
 
-    m2s_winograd_run_phase(step->kernels, &detail->winograd[group], &operands, phase, chunk, step->args.scratch);
-}
-
-/* One function for each group and phase; the first also takes care of the last group. */
-#define DEFINE_PHASE(group, phase)                                                                                     \
-    static void run_group_##group##_phase_##phase(void *argument, int64_t chunk, int worker)                           \
-    {                                                                                                                  \
-        const m2s_step *step = argument;                                                                               \
-        const groups_detail *detail = step->detail;                                                                    \
-        int64_t chunks = detail->winograd[group].phase_chunks[phase];                                                  \
-                                                                                                                       \
-        (void)worker;                                                                                                  \
-        if (chunk < chunks) {                                                                                          \
-            run_group_phase(step, group, phase, chunk);                                                                \
-        } else {                                                                                                       \
-            run_last_group(step, chunk - chunks);                                                                      \
-        }                                                                                                              \
+    (void)worker;
+    if (chunk < winograd->phase_chunks[task % 3]) {
+        m2s_winograd_run_phase(step->kernels, winograd, &operands, task % 3, chunk, step->args.scratch);
+    } else {
+        run_last_group(step, chunk - winograd->phase_chunks[task % 3]);
     }
-DEFINE_PHASE(0, 0)
-DEFINE_PHASE(0, 1)
-DEFINE_PHASE(0, 2)
-DEFINE_PHASE(1, 0)
-DEFINE_PHASE(1, 1)
-DEFINE_PHASE(1, 2)
-DEFINE_PHASE(2, 0)
-DEFINE_PHASE(2, 1)
-DEFINE_PHASE(2, 2)
+}
 
 static void add_group_tasks(m2s_step *step)
 {
-    static void (*const by_group[3])(void *, int64_t, int) = { run_group_0, run_group_1, run_group_2 };
-    static void (*const by_phase[3][3])(void *, int64_t, int) = {
-        { run_group_0_phase_0, run_group_0_phase_1, run_group_0_phase_2 },
-        { run_group_1_phase_0, run_group_1_phase_1, run_group_1_phase_2 },
-        { run_group_2_phase_0, run_group_2_phase_1, run_group_2_phase_2 },
-    };
     const groups_detail *detail = step->detail;
 
     if (step->node.attrs.stage != 0) {
         m2s_step_add_task(step, run_stage, 3 * detail->conv_chunks + detail->last_chunks);
         return;
     }
-    for (int group = 0; group < 3; group++) {
-        int64_t more = group == 0 ? detail->last_chunks : 0;
-        if (!detail->by_phase) {
-            m2s_step_add_task(step, by_group[group], detail->conv_chunks + more);
-            continue;
-        }
-        for (int phase = 0; phase < 3; phase++) {
-            int64_t chunks = detail->winograd[group].phase_chunks[phase];
-            m2s_step_add_task(step, by_phase[group][phase], chunks + (phase == 0 ? more : 0));
+    for (int32_t task = 0; task < (detail->by_phase ? 9 : 3); task++) {
+        int64_t more = task == 0 ? detail->last_chunks : 0;
+        if (detail->by_phase) {
+            m2s_step_add_task(step, run_phases, detail->winograd[task / 3].phase_chunks[task % 3] + more);
+        } else {
+            m2s_step_add_task(step, run_in_turn, detail->conv_chunks + more);
         }
     }
 }

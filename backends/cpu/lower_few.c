@@ -50,9 +50,8 @@ static float add_shares(const m2s_step *step, const float *shares, m2s_cut src, 
     return sum;
 }
 
-static void run_few(void *argument, int64_t chunk, int worker)
+static void run_few(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     const few_detail *detail = step->detail;
     m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
     int64_t image = chunk / detail->bands;
@@ -71,6 +70,7 @@ static void run_few(void *argument, int64_t chunk, int worker)
         .ahead = true,
     };
 
+    (void)task;
     step->kernels->gemm(&gemm);
     for (int64_t oy = rows.begin; oy < rows.end; oy++) {
         for (int64_t ox = 0; ox < out.w; ox++) {

@@ -67,9 +67,8 @@ static int32_t find_shape(const onednn_detail *detail, const part *p)
     return -1;
 }
 
-static void run_onednn(void *argument, int64_t chunk, int worker)
+static void run_onednn(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_step *step = argument;
     const onednn_detail *detail = step->detail;
     m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
     int64_t image = chunk / detail->chunks;
@@ -79,6 +78,7 @@ static void run_onednn(void *argument, int64_t chunk, int worker)
     const float *residual = step->args.in[3];
     m2snet_error error;
 
+    (void)task;
     if (m2s_onednn_conv_run(detail->shapes[shape].conv, worker,
                             (const float *)step->args.in[0] + (image * src.h + p.src_begin) * src.w * src.c,
                             detail->shapes[shape].weights, step->args.in[2], residual != NULL ? residual + at : NULL,

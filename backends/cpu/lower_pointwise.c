@@ -16,13 +16,13 @@ static m2s_cut pixel_range(const m2s_step *step, int64_t chunk)
     return m2s_cut_part(pixels_of(step->args.out_shape[0]), step->tasks[0].chunks, chunk);
 }
 
-static void run_add(void *argument, int64_t chunk, int worker)
+static void run_add(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     m2s_cut pixels = pixel_range(step, chunk);
     int64_t channels = step->args.out_shape[0].c, at = pixels.begin * channels;
     const float *src[M2S_ADD_MAX];
 
+    (void)task;
     (void)worker;
     for (int32_t i = 0; i < step->args.in_count; i++) {
         src[i] = (const float *)step->args.in[i] + at;
@@ -32,37 +32,37 @@ static void run_add(void *argument, int64_t chunk, int worker)
                        step->node.op == M2S_OP_relu || step->node.attrs.relu != 0);
 }
 
-static void run_abs_diff(void *argument, int64_t chunk, int worker)
+static void run_abs_diff(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     m2s_cut pixels = pixel_range(step, chunk);
     int64_t channels = step->args.out_shape[0].c, at = pixels.begin * channels;
 
+    (void)task;
     (void)worker;
     step->kernels->abs_diff((float *)step->args.out[0] + at, (const float *)step->args.in[0] + at,
                             (const float *)step->args.in[1] + at, (pixels.end - pixels.begin) * channels);
 }
 
-static void run_slice(void *argument, int64_t chunk, int worker)
+static void run_slice(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     m2s_cut pixels = pixel_range(step, chunk);
     int64_t wide = step->args.in_shape[0].c, count = step->args.out_shape[0].c;
     const float *src = (const float *)step->args.in[0] + step->node.attrs.begin;
     float *dst = step->args.out[0];
 
+    (void)task;
     (void)worker;
     for (int64_t p = pixels.begin; p < pixels.end; p++) {
         memcpy(dst + p * count, src + p * wide, (size_t)count * sizeof(float));
     }
 }
 
-static void run_concat(void *argument, int64_t chunk, int worker)
+static void run_concat(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     m2s_cut pixels = pixel_range(step, chunk);
     float *dst = (float *)step->args.out[0] + pixels.begin * step->args.out_shape[0].c;
 
+    (void)task;
     (void)worker;
     for (int64_t p = pixels.begin; p < pixels.end; p++) {
         for (int32_t i = 0; i < step->args.in_count; i++) {
@@ -73,24 +73,24 @@ static void run_concat(void *argument, int64_t chunk, int worker)
     }
 }
 
-static void run_channel_sum(void *argument, int64_t chunk, int worker)
+static void run_channel_sum(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     m2s_cut pixels = pixel_range(step, chunk);
     int64_t channels = step->args.in_shape[0].c;
 
+    (void)task;
     (void)worker;
     step->kernels->channel_sum((float *)step->args.out[0] + pixels.begin,
                                (const float *)step->args.in[0] + pixels.begin * channels, pixels.end - pixels.begin,
                                channels);
 }
 
-static void run_plane_affine_relu(void *argument, int64_t chunk, int worker)
+static void run_plane_affine_relu(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     m2s_cut pixels = pixel_range(step, chunk);
     int64_t channels = step->args.out_shape[0].c;
 
+    (void)task;
     (void)worker;
     step->kernels->plane_affine_relu((float *)step->args.out[0] + pixels.begin * channels,
                                      (const float *)step->args.in[0] + pixels.begin, step->args.in[1], step->args.in[2],
@@ -102,7 +102,7 @@ m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *er
     m2s_step *step = lowering->step;
     int64_t widest = step->args.out_shape[0].c;
     int64_t pixels = pixels_of(step->args.out_shape[0]);
-    void (*run)(void *, int64_t, int) = NULL;
+    m2s_step_run run = NULL;
 
     switch (step->node.op) {
     case M2S_OP_add:

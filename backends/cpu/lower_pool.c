@@ -7,9 +7,8 @@ static m2s_cut row_range(const m2s_step *step, int64_t chunk)
     return m2s_cut_part(step->args.out_shape[0].n * step->args.out_shape[0].h, step->tasks[0].chunks, chunk);
 }
 
-static void run_pool(void *argument, int64_t chunk, int worker)
+static void run_pool(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     const m2s_attrs *attrs = &step->node.attrs;
     m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
     m2s_cut rows = row_range(step, chunk);
@@ -27,6 +26,7 @@ static void run_pool(void *argument, int64_t chunk, int worker)
         .dst_pixel = in.c,
     };
 
+    (void)task;
     (void)worker;
     for (int64_t row = rows.begin; row < rows.end; row++) {
         int64_t image = row / out.h;
@@ -40,9 +40,8 @@ static void run_pool(void *argument, int64_t chunk, int worker)
     }
 }
 
-static void run_resize(void *argument, int64_t chunk, int worker)
+static void run_resize(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
     const float *addend = step->args.in_count > 1 ? step->args.in[1] : NULL;
     m2s_cut rows = row_range(step, chunk);
@@ -54,6 +53,7 @@ static void run_resize(void *argument, int64_t chunk, int worker)
                                .taps = step->detail,
                                .row = m2s_step_worker_scratch(step, worker) };
 
+    (void)task;
     for (int64_t row = rows.begin; row < rows.end; row++) {
         int64_t image = row / out.h;
         resize.src = (const float *)step->args.in[0] + image * in.h * in.w * in.c;

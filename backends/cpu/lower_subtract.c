@@ -38,15 +38,15 @@ static m2s_subtract describe(const m2s_step *step)
     return subtract;
 }
 
-static void run_subtract(void *argument, int64_t chunk, int worker)
+static void run_subtract(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_step *step = argument;
     const subtract_detail *detail = step->detail;
     m2s_shape coarse = step->args.in_shape[0], fine = step->args.out_shape[0];
     m2s_subtract subtract = describe(step);
     int64_t image = chunk / detail->bands;
     m2s_cut rows = m2s_cut_part(fine.h, detail->bands, chunk % detail->bands);
 
+    (void)task;
     subtract.a = (const float *)step->args.in[0] + image * coarse.h * coarse.w * coarse.c;
     subtract.b = (const float *)step->args.in[1] + image * fine.h * fine.w * fine.c;
     subtract.dst = (float *)step->args.out[0] + image * fine.h * fine.w * fine.c;

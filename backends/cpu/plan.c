@@ -60,9 +60,11 @@ void *m2s_step_worker_scratch(const m2s_step *step, int worker)
     return plan->arena + plan->worker_offset + (size_t)worker * plan->worker_bytes;
 }
 
-void m2s_step_add_task(m2s_step *step, void (*run)(void *step, int64_t chunk, int worker), int64_t chunks)
+void m2s_step_add_task(m2s_step *step, m2s_step_run run, int64_t chunks)
 {
-    step->tasks[step->task_count++] = (m2s_task){ .run = run, .argument = step, .chunks = chunks };
+    int32_t index = step->task_count++;
+
+    step->tasks[index] = (m2s_step_task){ .step = step, .run = run, .index = index, .chunks = chunks };
 }
 
 void m2s_step_set_kernel(m2s_step *step, const char *format, ...)
@@ -234,10 +236,9 @@ m2s_cut m2s_cut_part(int64_t units, int64_t chunks, int64_t chunk)
 
 /* ---- generic candidates ---- */
 
-static void run_reference(void *argument, int64_t chunk, int worker)
+static void run_reference(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_step *step = argument;
-
+    (void)task;
     (void)worker;
     m2s_ref_get_kernel(step->node.op, M2SNET_DTYPE_F32)->run(&step->args, chunk);
 }
@@ -261,11 +262,11 @@ fail:
 }
 
 /* A constant that is a result of the plan: copied out of its pack on each run. */
-static void run_copy_constant(void *argument, int64_t chunk, int worker)
+static void run_copy_constant(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_step *step = argument;
     size_t bytes = (size_t)m2s_shape_elements(step->args.out_shape[0]) * sizeof(float);
 
+    (void)task;
     (void)chunk;
     (void)worker;
     memcpy(step->args.out[0], step->args.in[0], bytes);
@@ -447,6 +448,13 @@ fail:
     return status;
 }
 
+static void run_task(void *argument, int64_t chunk, int worker)
+{
+    const m2s_step_task *task = argument;
+
+    task->run(task->step, task->index, chunk, worker);
+}
+
 static m2snet_status collect_tasks(m2s_plan *plan, m2snet_error *error)
 {
     int64_t count = 0;
@@ -460,7 +468,8 @@ static m2snet_status collect_tasks(m2s_plan *plan, m2snet_error *error)
     }
     for (int32_t s = 0; s < plan->step_count; s++) {
         for (int32_t i = 0; i < plan->steps[s].task_count; i++) {
-            plan->tasks[plan->task_count++] = plan->steps[s].tasks[i];
+            m2s_step_task *task = &plan->steps[s].tasks[i];
+            plan->tasks[plan->task_count++] = (m2s_task){ .run = run_task, .argument = task, .chunks = task->chunks };
         }
     }
     return M2SNET_STATUS_OK;
@@ -662,7 +671,7 @@ bool m2s_cpu_plan_step(const m2s_plan *plan, int32_t index, m2s_step_info *info)
     const m2s_step *step = &plan->steps[index];
     *info = (m2s_step_info){ .name = step->name, .kernel = step->kernel, .multiply_adds = step->multiply_adds };
     for (int32_t i = 0; i < step->task_count; i++) {
-        info->nanoseconds += step->nanoseconds[i];
+        info->nanoseconds += step->tasks[i].nanoseconds;
     }
     return true;
 }
@@ -721,8 +730,8 @@ static void set_timing(m2s_plan *plan, bool on)
     for (int32_t s = 0; s < plan->step_count; s++) {
         m2s_step *step = &plan->steps[s];
         for (int32_t i = 0; i < step->task_count; i++) {
-            step->nanoseconds[i] = 0;
-            plan->tasks[task++].nanoseconds = on ? &step->nanoseconds[i] : NULL;
+            step->tasks[i].nanoseconds = 0;
+            plan->tasks[task++].nanoseconds = on ? &step->tasks[i].nanoseconds : NULL;
         }
     }
 }

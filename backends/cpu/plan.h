@@ -30,6 +30,18 @@ struct m2s_buffer {
 #define M2S_STEP_PACKS 16
 
 typedef struct m2s_step m2s_step;
+
+/* Chunk `chunk` of the step's task number `task`. */
+typedef void (*m2s_step_run)(m2s_step *step, int32_t task, int64_t chunk, int worker);
+
+typedef struct m2s_step_task {
+    m2s_step *step;
+    m2s_step_run run;
+    int32_t index;
+    int64_t chunks;
+    uint64_t nanoseconds; /* of the last timed run */
+} m2s_step_task;
+
 struct m2s_step {
     m2s_plan *plan;
     const m2s_cpu_kernels *kernels;
@@ -39,8 +51,7 @@ struct m2s_step {
     char kernel[64];
     uint64_t multiply_adds;
 
-    m2s_task tasks[M2S_STEP_TASKS]; /* argument is the step */
-    uint64_t nanoseconds[M2S_STEP_TASKS];
+    m2s_step_task tasks[M2S_STEP_TASKS];
     int32_t task_count;
 
     size_t scratch_bytes; /* shared by the step's tasks, alive during the step */
@@ -84,8 +95,7 @@ typedef m2snet_status (*m2s_candidate)(const m2s_lowering *lowering, m2snet_erro
 /* The candidates of an op, fastest first, ended by NULL; the reference kernel comes after the last. */
 const m2s_candidate *m2s_cpu_candidates(m2s_op op);
 
-/* Task of the step: run(step, chunk, worker). */
-void m2s_step_add_task(m2s_step *step, void (*run)(void *step, int64_t chunk, int worker), int64_t chunks);
+void m2s_step_add_task(m2s_step *step, m2s_step_run run, int64_t chunks);
 __attribute__((format(printf, 2, 3))) void m2s_step_set_kernel(m2s_step *step, const char *format, ...);
 /* Whether input i is there and constant. */
 bool m2s_lowering_is_constant(const m2s_lowering *lowering, int32_t i);
