@@ -22,6 +22,11 @@ const m2s_op_info *m2s_op_get_info(m2s_op op)
     return op_table[op];
 }
 
+bool m2s_attrs_equal(const m2s_attrs *a, const m2s_attrs *b)
+{
+    return memcmp((const char *)a, (const char *)b, sizeof *a) == 0; /* no padding, and zeroed where unused */
+}
+
 int64_t m2s_shape_elements(m2s_shape shape)
 {
     return shape.d[0] * shape.d[1] * shape.d[2] * shape.d[3];

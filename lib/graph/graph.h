@@ -85,6 +85,8 @@ typedef struct m2s_attrs {
     double epsilon;                /* batch norm */
 } m2s_attrs;
 
+bool m2s_attrs_equal(const m2s_attrs *a, const m2s_attrs *b);
+
 typedef struct m2s_node {
     m2s_op op;
     int32_t in_count, out_count;

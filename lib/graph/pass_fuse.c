@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Fusing, in two sweeps: first ReLU and residual into convolutions and sums, then whole blocks: Res2Net's groups, the
  * multi-scale subtraction unit, resize-and-add, and two convolutions of one input computed as one. */
-#include <string.h>
-
 #include "graph/pass.h"
 
 /* ---- first sweep: epilogues ---- */
@@ -169,7 +167,7 @@ static m2s_value fuse_subtraction(m2s_pass *pass, const m2s_node *root)
         m2s_attrs box_a, box_b;
         const m2s_node *fa = term != NULL ? filter_of(pass, term->in[0], a, &box_a) : NULL;
         const m2s_node *fb = term != NULL ? filter_of(pass, term->in[1], b, &box_b) : NULL;
-        if (fa == NULL || fb == NULL || memcmp(&box_a, &box_b, sizeof box_a) != 0 ||
+        if (fa == NULL || fb == NULL || !m2s_attrs_equal(&box_a, &box_b) ||
             (i > 0 && box_a.gaussian != attrs.gaussian)) {
             return M2S_NONE;
         }
@@ -211,8 +209,8 @@ static bool can_join(const m2s_pass *pass, const m2s_node *p, const m2s_node *q)
 
     return p->op == M2S_OP_conv2d && q->op == M2S_OP_conv2d && p->in[0] == q->in[0] && p->in[2] != M2S_NONE &&
            q->in[2] != M2S_NONE && p->in[3] == M2S_NONE && q->in[3] == M2S_NONE && p->attrs.groups == 1 &&
-           memcmp(&p->attrs, &q->attrs, sizeof p->attrs) == 0 && a.i == b.i && a.kh == b.kh && a.kw == b.kw &&
-           a.kh > 1 && pass->src->values[p->in[1]].constant && pass->src->values[q->in[1]].constant &&
+           m2s_attrs_equal(&p->attrs, &q->attrs) && a.i == b.i && a.kh == b.kh && a.kw == b.kw && a.kh > 1 &&
+           pass->src->values[p->in[1]].constant && pass->src->values[q->in[1]].constant &&
            pass->src->values[p->in[2]].constant && pass->src->values[q->in[2]].constant && a.i >= JOIN_MIN_CHANNELS;
 }
 

@@ -12,7 +12,7 @@
 #include "core/file.h"
 #include "core/options.h"
 #include "net/initialise.h"
-#include "net/m2snet.h"
+#include "net/network.h"
 #include "run/fit.h"
 #include "run/pack_cache.h"
 #include "weights/load.h"

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "core/options.h"
-#include "net/m2snet.h"
 #include "net/names.h"
+#include "net/network.h"
 #include "run/pack_cache.h"
 
 void m2s_session_options_default(m2snet_session_options *options)

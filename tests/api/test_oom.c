@@ -269,9 +269,13 @@ static void walk(rig *r, const char *name, attempt call, size_t stride)
     assert_int_equal(r->f.live, live);
     for (size_t k = 1; k <= total; k += stride, failed++) {
         error = (m2snet_error){ 0 };
-        r->f.fail_at = r->f.calls + k;
+        start = r->f.calls;
+        r->f.fail_at = start + k;
         m2snet_status status = call(r, &error);
         r->f.fail_at = 0;
+        if (status == M2SNET_STATUS_OK && r->f.calls - start < k) {
+            break; /* threads that share what they make make a few less this time */
+        }
         if (status != M2SNET_STATUS_OUT_OF_MEMORY || error.status != status || error.message[0] == '\0') {
             fail_msg("%s, allocation %zu of %zu: \"%s\" (%s)", name, k, total, m2snet_status_string(status),
                      error.message);

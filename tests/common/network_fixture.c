@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "net/m2snet.h"
+#include "net/network.h"
 #include "run/fit.h"
 #include "run/pack_cache.h"
 #include "run/program.h"

@@ -10,7 +10,7 @@
 
 #include "common/faults.h"
 #include "graph/graph.h"
-#include "net/m2snet.h"
+#include "net/network.h"
 
 static m2s_graph *begin(m2s_memory *memory)
 {

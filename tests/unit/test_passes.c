@@ -13,7 +13,7 @@
 #include "common/faults.h"
 #include "common/network_fixture.h"
 #include "graph/pass.h"
-#include "net/m2snet.h"
+#include "net/network.h"
 #include "run/pack_cache.h"
 #include "run/program.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "net/m2snet.h"
+#include "net/network.h"
 
 #include <inttypes.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The whole network: encoder, reducers, subtraction pyramid, decoder. */
-#ifndef M2S_NET_M2SNET_H
-#define M2S_NET_M2SNET_H
+#ifndef M2S_NET_NETWORK_H
+#define M2S_NET_NETWORK_H
 
 #include "graph/graph.h"
 #include "net/config.h"
