@@ -54,12 +54,11 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
         conv->provider = "openblas";
     }
 #endif
-    if (point && (in_place || !awkward_stride(src.c))) {
-        conv->block = conv->depth;
-    } else {
-        conv->rows = GATHER_ROWS;
-        conv->block = conv->depth < GATHER_DEPTH ? conv->depth : GATHER_DEPTH;
-    }
+    /* The block, which sets the order of a sum, follows from the weights and the source's channels alone: the number
+     * of pixels, and so of images, must not change a result. */
+    bool awkward = awkward_stride(src.c);
+    conv->block = (!point || awkward) && conv->depth > GATHER_DEPTH ? GATHER_DEPTH : conv->depth;
+    conv->rows = point && (in_place || !awkward) ? 0 : GATHER_ROWS;
     int64_t work = conv->depth * conv->out;
     if (pixels >= FEW_ROWS || conv->out <= conv->panel) {
         conv->row_chunks = m2s_cut_count((pixels + 13) / 14, 14 * work, CHUNK_WORK);
@@ -211,7 +210,7 @@ void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *o, in
             if (conv->rows > 0) {
                 gather(conv, o, group * conv->in, row, count, begin, end, scratch);
             } else {
-                gemm.a = o->src + row * o->src_pixel + group * conv->in;
+                gemm.a = o->src + row * o->src_pixel + group * conv->in + begin;
                 gemm.a_stride = o->src_pixel;
             }
             conv->gemm(&gemm);

@@ -15,7 +15,8 @@ typedef struct m2s_conv_gemm {
     int64_t depth;                     /* kh kw in */
     int64_t block;                     /* of the depth, gathered and multiplied at once */
     int64_t rows;                      /* pixels gathered at once; 0 = read in place */
-    int64_t row_chunks, column_chunks; /* chunks = row_chunks column_chunks groups */
+    int64_t cuts;                      /* 1, or n where rows of two images must not meet in a product */
+    int64_t row_chunks, column_chunks; /* of a cut; chunks = cuts row_chunks column_chunks groups */
     int64_t columns, panel;            /* of a packed group; of a panel: with columns of zeros at the end */
     const float *weights;
     m2s_gemm_function gemm;
@@ -28,7 +29,7 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
 int64_t m2s_conv_gemm_chunks(const m2s_conv_gemm *conv);
 size_t m2s_conv_gemm_scratch(const m2s_conv_gemm *conv);
 m2snet_status m2s_conv_gemm_pack(const m2s_lowering *lowering, int32_t i, m2s_conv_gemm *conv, m2snet_error *error);
-/* operands lie at the first image; images follow each other densely. */
+/* operands: images follow each other densely. */
 void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *operands, int64_t chunk, void *scratch);
 
 #endif

@@ -270,7 +270,7 @@ static void fill_errors(const weighting *w, int32_t y)
     const uint16_t *vertical = w->vertical + offset;
     int32_t low = first < 0 ? 0 : first, high = last >= inside->width ? inside->width - 1 : last;
 
-    memset(w->near, 0, (size_t)(high - low + 1 + 2 * REACH));
+    memset(w->near, 0, (size_t)high - (size_t)low + 1 + 2 * (size_t)REACH);
     uint8_t *near = w->near + REACH - low; /* near[x] for column x */
     for (int32_t x = low; x <= high; x++) {
         near[x] = vertical[x] <= REACH;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Writing a model file, and the self test that may travel in it. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -229,13 +230,13 @@ m2snet_status m2s_model_save_file(const m2snet_model *model, const char *path, c
     M2S_TRY(collect_entries(model, options.dtype, &entries, &entry_count, error));
     if (options.with_selftest) {
         /* The result must be that of the weights as the file will have them, rounded and all. */
-        draft = m2s_alloc_array(memory, strlen(path) + sizeof DRAFT_ENDING, 1);
+        size_t draft_bytes = strlen(path) + sizeof DRAFT_ENDING;
+        draft = m2s_alloc(memory, draft_bytes);
         if (draft == NULL) {
-            status = m2s_fail_memory(error, "a file name", strlen(path));
+            status = m2s_fail_memory(error, "a file name", draft_bytes);
             goto fail;
         }
-        memcpy(draft, path, strlen(path));
-        memcpy(draft + strlen(path), DRAFT_ENDING, sizeof DRAFT_ENDING);
+        snprintf(draft, draft_bytes, "%s%s", path, DRAFT_ENDING);
         M2S_TRY(m2s_safetensors_write(memory, draft, texts, text_count, entries, entry_count, &control, error));
         status = make_selftest(model, draft, &control, &selftest, error);
         unlink(draft);

@@ -11,6 +11,12 @@
 
 #include "common/api_fixture.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOW 1 /* a part of it will do */
+#else
+#define SLOW 0
+#endif
+
 static m2snet_context *open_isa(const char *backend, int32_t threads, const char *instruction_set)
 {
     m2snet_context_options options;
@@ -110,7 +116,7 @@ static void test_threads_and_repetitions(void **state)
     for (size_t i = 0; i < COUNT(settings); i++) {
         const struct setting *s = &settings[i];
         float *truth = NULL;
-        for (size_t t = 0; t < COUNT(threads); t++) {
+        for (size_t t = 0; t < COUNT(threads); t += SLOW ? 3 : 1) {
             m2snet_context *context = open_isa(s->backend, threads[t], s->instruction_set);
             if (context == NULL) {
                 break;
@@ -118,7 +124,7 @@ static void test_threads_and_repetitions(void **state)
             m2snet_model *model = load(context, s->model);
             m2snet_session *session = open_session(model);
             char what[80];
-            for (int repetition = 0; repetition < 3; repetition++) {
+            for (int repetition = 0; repetition < (SLOW ? 1 : 3); repetition++) {
                 float *logits = run(context, session, 1, s->h, s->w, 0);
                 snprintf(what, sizeof what, "%s, %d threads, run %d", s->name, (int)threads[t], repetition);
                 assert_same_logits(logits, truth != NULL ? truth : logits, s->h * s->w, what);
@@ -153,7 +159,7 @@ static void test_places_in_batches(void **state)
         m2snet_model *model = load(context, s->model);
         m2snet_session *session = open_session(model);
         float *truth = run(context, session, 1, s->h, s->w, 0);
-        for (int64_t n = 2; n <= 6; n++) {
+        for (int64_t n = 2; n <= 6; n += SLOW ? 2 : 1) {
             for (int64_t place = 0; place<n; place += n> 3 ? n - 1 : 1) {
                 float *logits = run(context, session, n, s->h, s->w, place);
                 char what[80];

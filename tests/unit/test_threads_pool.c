@@ -343,7 +343,9 @@ static void test_signals(void **state)
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     m2s_pool *pool = begin(&memory, 1);
     pthread_sigmask(SIG_SETMASK, NULL, &after);
-    assert_memory_equal(&before, &after, sizeof before);
+    for (int number = 1; number < SIGRTMIN; number++) { /* the C library's own lie behind */
+        assert_int_equal(sigismember(&before, number), sigismember(&after, number));
+    }
     sigemptyset(&worker);
     m2s_task task = { note_mask, &worker, 1, NULL };
     assert_int_equal(m2s_pool_run(pool, &task, 1, NULL, "test", NULL), M2SNET_STATUS_OK);
