@@ -25,7 +25,6 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
                           const m2s_attrs *attrs, bool in_place, m2s_conv_gemm *conv)
 {
     bool point = weights.kh == 1 && weights.kw == 1 && attrs->stride == 1 && attrs->pad == 0;
-    int64_t pixels = dst.n * dst.h * dst.w;
 
     *conv = (m2s_conv_gemm){
         .n = src.n,
@@ -42,6 +41,7 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
         .dilation = attrs->dilation,
         .groups = attrs->groups,
         .depth = weights.i * weights.kh * weights.kw,
+        .cuts = 1,
         .gemm = kernels->gemm,
         .provider = kernels->name,
     };
@@ -52,6 +52,7 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
         conv->gemm = m2s_openblas_gemm;
         conv->columns = conv->panel = conv->out;
         conv->provider = "openblas";
+        conv->cuts = src.n; /* it may sum a row in another order where there are more rows */
     }
 #endif
     /* The block, which sets the order of a sum, follows from the weights and the source's channels alone: the number
@@ -59,7 +60,7 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
     bool awkward = awkward_stride(src.c);
     conv->block = (!point || awkward) && conv->depth > GATHER_DEPTH ? GATHER_DEPTH : conv->depth;
     conv->rows = point && (in_place || !awkward) ? 0 : GATHER_ROWS;
-    int64_t work = conv->depth * conv->out;
+    int64_t work = conv->depth * conv->out, pixels = dst.n * dst.h * dst.w / conv->cuts;
     if (pixels >= FEW_ROWS || conv->out <= conv->panel) {
         conv->row_chunks = m2s_cut_count((pixels + 13) / 14, 14 * work, CHUNK_WORK);
         conv->column_chunks = 1;
@@ -72,7 +73,7 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
 
 int64_t m2s_conv_gemm_chunks(const m2s_conv_gemm *conv)
 {
-    return conv->row_chunks * conv->column_chunks * conv->groups;
+    return conv->cuts * conv->row_chunks * conv->column_chunks * conv->groups;
 }
 
 /* A line more than the depth, so that rows do not share cache sets. */
@@ -176,9 +177,9 @@ static void gather(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_
 
 void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *o, int64_t chunk, void *scratch)
 {
-    int64_t group = chunk / (conv->row_chunks * conv->column_chunks);
-    m2s_cut rows =
-        m2s_cut_part(conv->n * conv->oh * conv->ow, conv->row_chunks, chunk / conv->column_chunks % conv->row_chunks);
+    int64_t pixels = conv->n * conv->oh * conv->ow / conv->cuts, row_chunk = chunk / conv->column_chunks;
+    int64_t group = row_chunk / (conv->cuts * conv->row_chunks), cut = row_chunk / conv->row_chunks % conv->cuts;
+    m2s_cut rows = m2s_cut_part(pixels, conv->row_chunks, row_chunk % conv->row_chunks);
     m2s_cut panels =
         m2s_cut_part((conv->out + conv->panel - 1) / conv->panel, conv->column_chunks, chunk % conv->column_chunks);
     int64_t column = panels.begin * conv->panel, channel = group * conv->out + column;
@@ -186,6 +187,8 @@ void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *o, in
     int64_t step = conv->rows > 0 ? conv->rows : rows.end - rows.begin;
     const float *weights = conv->weights + group * conv->depth * conv->columns;
 
+    rows.begin += cut * pixels;
+    rows.end += cut * pixels;
     for (int64_t row = rows.begin; row < rows.end; row += step) {
         int64_t count = rows.end - row < step ? rows.end - row : step;
         for (int64_t begin = 0; begin < conv->depth; begin += conv->block) {
