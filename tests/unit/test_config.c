@@ -60,8 +60,8 @@ static const char *const texts[] = {
     "{\"threshold\":0.1}",
     "{\"mean\":[0.1,0.2,0.3],\"std\":[1e-6,0.333333343,1000]}",
     "{\"classes\":[\"a\",\"\",\"\\u00fcber \\\"b\\\"\"]}",
-    "{\"encoder\":\"res2net\",\"encoder_shape\":{\"stem\":[1,2,3],\"blocks\":[1,64,1,2],\"width\":[1,4096,3,4],"
-    "\"channels\":[16384,1,2,3]},\"pyramid_channels\":3}",
+    ("{\"encoder\":\"res2net\",\"encoder_shape\":{\"stem\":[1,2,3],\"blocks\":[1,64,1,2],\"width\":[1,4096,3,4],"
+     "\"channels\":[16384,1,2,3]},\"pyramid_channels\":3}"),
     "{\"format_version\":1,\"unknown\":{\"nested\":[1,2,3]}}",
     "{\"format_version\":\"1\"}",
 };

@@ -184,7 +184,7 @@ static void *use(void *argument)
     user *u = argument;
 
     for (int i = 0; i < KEYS; i++) {
-        char key[8];
+        char key[16];
         m2snet_status status = M2SNET_STATUS_BACKEND;
         snprintf(key, sizeof key, "%d", i);
         for (int attempt = 0; attempt < 50 && status != M2SNET_STATUS_OK; attempt++) {
