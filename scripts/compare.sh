@@ -14,6 +14,6 @@ TEXT
     exit 0
     ;;
 esac
-bin=$here/../build/release/bin
+bin=${M2SNET_BIN_DIR:-$here/../build/release/bin}
 [ -x "$bin/m2snet-bench" ] || { echo "compare: build first: scripts/build.sh" >&2; exit 1; }
 exec "${PYTHON:-python3}" "$here/compare/compare.py" --bin "$bin" "$@"
