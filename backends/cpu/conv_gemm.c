@@ -48,7 +48,7 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
     conv->columns = m2s_gemm_packed_columns(kernels, conv->out);
     conv->panel = kernels->panel_columns;
 #if defined(M2S_WITH_OPENBLAS)
-    if (kernels->vector < 8) { /* own products with FMA reach 90 % of the peak and more */
+    if (kernels->vector < 8) { /* own products with FMA reach 90 % of the peak, and run side by side */
         conv->gemm = m2s_openblas_gemm;
         conv->columns = conv->panel = conv->out;
         conv->provider = "openblas";

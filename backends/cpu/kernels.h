@@ -105,7 +105,6 @@ typedef struct m2s_cpu_kernels {
     const char *name; /* of the instruction set */
     int64_t vector;   /* floats in a vector */
     int64_t panel_columns;
-    int64_t row_block; /* rows that a product works on at once: multiples of it waste nothing */
 
     void (*gemm)(const m2s_gemm *gemm);
     void (*winograd_input[2])(const m2s_winograd_input *input); /* m = 2, 4 */
@@ -113,8 +112,6 @@ typedef struct m2s_cpu_kernels {
 
     void (*add)(float *dst, const float *const *src, int32_t count, int64_t n, bool relu);
     void (*abs_diff)(float *dst, const float *a, const float *b, int64_t n);
-    void (*affine)(float *dst, const float *src, const float *slope, const float *offset, int64_t pixels,
-                   int64_t channels); /* slope src + offset, by channel */
     /* dst[p][c] = max(0, slope[c] plane[p] + offset[c]) */
     void (*plane_affine_relu)(float *dst, const float *plane, const float *slope, const float *offset, int64_t pixels,
                               int64_t channels);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Steps that go through memory once, number by number or pixel by pixel: sums, differences, affine maps, channels
+ * Steps that go through memory once, number by number or pixel by pixel: sums, differences, affine planes, channels
  * moved about. */
 #include <string.h>
 

@@ -130,7 +130,6 @@ m2s_cut m2s_cut_part(int64_t units, int64_t chunks, int64_t chunk);
 m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_pool(const m2s_lowering *lowering, m2snet_error *error);
-m2snet_status m2s_lower_filter(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_subtract(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_point(const m2s_lowering *lowering, m2snet_error *error); /* 1x1 windows */
