@@ -7,6 +7,7 @@
 #ifndef M2S_TESTS_OPS_HARNESS_H
 #define M2S_TESTS_OPS_HARNESS_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,11 +37,12 @@ typedef struct harness_packs {
     m2s_memory *memory;
     harness_pack *list;
     int fills;
+    pthread_mutex_t mutex; /* backends pack on several threads at once */
 } harness_packs;
 
-static inline m2snet_status harness_pack_acquire(m2s_pack_cache *cache, const char *key, size_t bytes,
-                                                 m2s_pack_fill fill, void *argument, const m2s_pack **pack,
-                                                 m2snet_error *error)
+static inline m2snet_status harness_pack_find_or_make(m2s_pack_cache *cache, const char *key, size_t bytes,
+                                                      m2s_pack_fill fill, void *argument, const m2s_pack **pack,
+                                                      m2snet_error *error)
 {
     harness_packs *packs = (harness_packs *)(void *)cache;
 
@@ -75,7 +77,19 @@ static inline m2snet_status harness_pack_acquire(m2s_pack_cache *cache, const ch
     return M2SNET_STATUS_OK;
 }
 
-static inline void harness_pack_release(m2s_pack_cache *cache, const m2s_pack *pack)
+static inline m2snet_status harness_pack_acquire(m2s_pack_cache *cache, const char *key, size_t bytes,
+                                                 m2s_pack_fill fill, void *argument, const m2s_pack **pack,
+                                                 m2snet_error *error)
+{
+    harness_packs *packs = (harness_packs *)(void *)cache;
+
+    pthread_mutex_lock(&packs->mutex);
+    m2snet_status status = harness_pack_find_or_make(cache, key, bytes, fill, argument, pack, error);
+    pthread_mutex_unlock(&packs->mutex);
+    return status;
+}
+
+static inline void harness_pack_drop(m2s_pack_cache *cache, const m2s_pack *pack)
 {
     harness_packs *packs = (harness_packs *)(void *)cache;
 
@@ -91,6 +105,15 @@ static inline void harness_pack_release(m2s_pack_cache *cache, const m2s_pack *p
         }
     }
     CHECK(false, "a pack is released that was not acquired");
+}
+
+static inline void harness_pack_release(m2s_pack_cache *cache, const m2s_pack *pack)
+{
+    harness_packs *packs = (harness_packs *)(void *)cache;
+
+    pthread_mutex_lock(&packs->mutex);
+    harness_pack_drop(cache, pack);
+    pthread_mutex_unlock(&packs->mutex);
 }
 
 /* ---- the harness ---- */
@@ -284,7 +307,9 @@ static inline m2snet_status harness_run(harness *h, const harness_request *reque
     const m2s_graph *graph = request->graph;
     const m2s_backend *backend = request->backend;
     m2s_host host = { &h->memory, &h->log, request->pool, request->isa };
-    harness_packs packs = { { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0 };
+    harness_packs packs = {
+        { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0, PTHREAD_MUTEX_INITIALIZER
+    };
     harness_state s = { .backend = backend };
     m2s_plan_info info;
     m2snet_status status;

@@ -4,6 +4,7 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdatomic.h>
 
 #include "ops/harness.h"
 #include "ops/naive.h"
@@ -122,7 +123,9 @@ static void test_outputs(harness *h, const variant *v)
 static void test_second_bindings(harness *h, const variant *v)
 {
     m2s_host host = { &h->memory, &h->log, h->pools[0], M2S_ISA_BASELINE };
-    harness_packs packs = { { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0 };
+    harness_packs packs = {
+        { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0, PTHREAD_MUTEX_INITIALIZER
+    };
     m2s_param_view params[HARNESS_VALUES] = { 0 };
     m2s_device *device = NULL;
     m2s_plan *plan = NULL;
@@ -446,7 +449,9 @@ static void test_refusals(harness *h, const variant *v)
     m2s_graph_mark_output(graph, m2s_graph_name(graph, m2s_relu(graph, src), "layer1.0.relu"));
     m2s_host host = { &h->memory, &h->log, h->pools[0], m2s_isa_detect() };
     m2s_device *device = NULL;
-    harness_packs packs = { { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0 };
+    harness_packs packs = {
+        { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0, PTHREAD_MUTEX_INITIALIZER
+    };
     m2s_param_view params[HARNESS_VALUES] = { 0 };
     m2s_plan *plan = NULL;
     CHECK(v->backend->open(&host, v->backend->device_count(), &device, &error) != M2SNET_STATUS_OK && device == NULL,
@@ -517,7 +522,7 @@ static void test_refusals(harness *h, const variant *v)
 /* ---- memory ---- */
 
 typedef struct failing {
-    long left; /* allocations that succeed; then one fails, or all that follow */
+    atomic_long left; /* allocations that succeed; then one fails, or all that follow */
     bool once;
 } failing;
 
@@ -525,7 +530,8 @@ static void *failing_alloc(void *user, size_t bytes, size_t alignment)
 {
     failing *f = user;
 
-    if (f->left-- <= 0 && (!f->once || f->left == -1)) {
+    long left = atomic_fetch_sub(&f->left, 1);
+    if (left <= 0 && (!f->once || left == 0)) {
         return NULL;
     }
     return aligned_alloc(alignment, bytes);
