@@ -237,6 +237,11 @@ m2snet_status m2s_model_save_file(const m2snet_model *model, const char *path, c
             goto fail;
         }
         snprintf(draft, draft_bytes, "%s%s", path, DRAFT_ENDING);
+        if (access(draft, F_OK) == 0) {
+            status = m2s_fail(error, M2SNET_STATUS_IO,
+                              "%s: the file is there already, and the self test needs its place", draft);
+            goto fail;
+        }
         M2S_TRY(m2s_safetensors_write(memory, draft, texts, text_count, entries, entry_count, &control, error));
         status = make_selftest(model, draft, &control, &selftest, error);
         unlink(draft);

@@ -227,6 +227,10 @@ m2snet_status m2s_predict(m2snet_session *session, const m2snet_image *images, i
         int32_t batch = count - first < MAX_BATCH ? count - first : MAX_BATCH;
         M2S_TRY(predict_batch(&j, &images[first], batch, &results[first], error));
     }
+    if (m2s_control_stopped(&j.control)) { /* asked at the last report: a cancelled call gives nothing */
+        status = m2s_fail_cancelled(error, "post");
+        goto fail;
+    }
     if (count == 1) {
         fill_buffers(&options, &results[0]->segmentation);
     }
