@@ -137,6 +137,16 @@ static bool grow(m2s_graph *graph, void **array, int32_t count, int32_t *capacit
     return true;
 }
 
+static uint32_t hash_name(const char *name)
+{
+    uint32_t hash = 0x811c9dc5u;
+
+    for (; *name != '\0'; name++) {
+        hash = (hash ^ (unsigned char)*name) * 0x01000193u;
+    }
+    return hash;
+}
+
 static m2s_value add_value(m2s_graph *graph, m2s_value_info info)
 {
     if (graph->status != M2SNET_STATUS_OK) {
@@ -161,14 +171,18 @@ static m2s_value add_value(m2s_graph *graph, m2s_value_info info)
         return M2S_NONE;
     }
     info.replaces = M2S_NONE;
+    info.name_hash = info.name != NULL ? hash_name(info.name) : 0;
     graph->values[graph->value_count] = info;
     return graph->value_count++;
 }
 
 m2s_value m2s_graph_find(const m2s_graph *graph, const char *name)
 {
+    uint32_t hash = hash_name(name);
+
     for (m2s_value v = 0; v < graph->value_count; v++) {
-        if (graph->values[v].name != NULL && strcmp(graph->values[v].name, name) == 0) {
+        if (graph->values[v].name_hash == hash && graph->values[v].name != NULL &&
+            strcmp(graph->values[v].name, name) == 0) {
             return v;
         }
     }
@@ -220,6 +234,7 @@ m2s_value m2s_graph_name(m2s_graph *graph, m2s_value value, const char *name)
     if ((graph->values[value].name = m2s_pile_strdup(graph->pile, name)) == NULL) {
         return fail_memory(graph, strlen(name));
     }
+    graph->values[value].name_hash = hash_name(name);
     return value;
 }
 

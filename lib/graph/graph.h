@@ -46,6 +46,7 @@ typedef struct m2s_value_info {
     m2s_shape shape;
     m2snet_dtype dtype; /* of the numbers in a plan: F32 or F64 today */
     const char *name;   /* parameter: the checkpoint's key; else the module that makes it, or NULL */
+    uint32_t name_hash; /* makes m2s_graph_find quick */
     int32_t node;       /* that makes it, for M2S_VALUE_NODE */
     bool constant;      /* depends on parameters alone */
     bool output;        /* leaves the plan; passes keep it */
