@@ -709,6 +709,71 @@ M2SNET_API m2snet_status m2snet_evaluator_curve(const m2snet_evaluator *evaluato
 M2SNET_API m2snet_status m2snet_evaluator_json(m2snet_evaluator *evaluator, int32_t folds, const char **json,
                                                m2snet_error *error);
 
+/* ---- Datasets ------------------------------------------------------------ */
+
+/* Pairs of a picture's file and its mask's file, for training: from folders and lists, several sets joined, each pair
+ * in a part. Only names are held; adding opens no picture. One thread at a time, like a session. */
+typedef struct m2snet_dataset m2snet_dataset;
+
+typedef enum m2snet_part {
+    M2SNET_PART_NONE = 0, /* left out */
+    M2SNET_PART_TRAIN = 1,
+    M2SNET_PART_VALIDATION = 2,
+    M2SNET_PART_TEST = 3
+} m2snet_part;
+
+/* A picture without a mask file. */
+typedef enum m2snet_missing {
+    M2SNET_MISSING_REFUSE = 0, /* the call fails and names it (default) */
+    M2SNET_MISSING_SKIP = 1,   /* left out; the lint names it */
+    M2SNET_MISSING_EMPTY = 2   /* its mask is empty: there is nothing to find */
+} m2snet_missing;
+
+typedef struct m2snet_source_options {
+    size_t struct_size;
+    const char *name;            /* of the set, for reports; NULL: the folder or list as given */
+    double weight;               /* of the set when batches are drawn; more than 0, default 1 */
+    m2snet_missing missing;      /* folders; in a list: rows whose mask column is empty */
+    const char *mask_suffix;     /* folders: "_mask" pairs a.jpg with a_mask.png; NULL = none */
+    const char *group_separator; /* the part of a name in front of it is the group (patient, sequence) of items that
+                                  * have none from a list; NULL = none. "-" : p12-003.png belongs to "p12" */
+} m2snet_source_options;
+
+typedef enum m2snet_finding_kind {
+    M2SNET_FINDING_UNREADABLE = 1,      /* a file is missing, damaged or of no kind that can be read */
+    M2SNET_FINDING_NO_MASK = 2,         /* a picture without a partner */
+    M2SNET_FINDING_NO_IMAGE = 3,        /* a mask without a partner */
+    M2SNET_FINDING_SIZE_DIFFERS = 4,    /* picture and mask */
+    M2SNET_FINDING_MASK_NOT_BINARY = 5, /* levels other than 0 and 255: how many, and the most frequent */
+    M2SNET_FINDING_MASK_CODED_01 = 6,   /* levels 0 and 1: would be read as nearly black */
+    M2SNET_FINDING_MASK_EMPTY = 7,
+    M2SNET_FINDING_MASK_FULL = 8,   /* no background */
+    M2SNET_FINDING_MASK_COLOUR = 9, /* a mask in colour: read as its luminance */
+    M2SNET_FINDING_MASK_LABEL = 10, /* levels that are none of the given labels */
+    M2SNET_FINDING_DUPLICATE = 11,  /* the same pixels as another item's picture */
+    M2SNET_FINDING_NAME_TWICE = 12  /* the same file, or the same name in one folder, twice */
+} m2snet_finding_kind;
+
+/* How pictures are changed at random while training; docs/training-data.md has the order and the formulas. p_* are
+ * probabilities, 0..1. */
+typedef struct m2snet_augment_options {
+    size_t struct_size;
+    double mean[3], std[3];     /* R, G, B: the network sees (v / 255 - mean) / std */
+    int32_t first_size_px;      /* 0: one interpolation from file to network. Else, as in the released code: resize to
+                                 * this first, then move, then resize to the batch's size */
+    int32_t rotate_about_index; /* 1: about (width/2, height/2) in pixel indices, as released; 0: the true centre */
+    double p_flip_horizontal, p_flip_vertical;
+    double p_quarter_turns;             /* a turn by 90, 180 or 270 degrees */
+    double p_rotate, rotate_degrees;    /* angle U(-rotate_degrees, rotate_degrees); 0..180 */
+    double p_crop, crop_low, crop_high; /* window of U(crop_low, crop_high) of each side, anywhere; 0.05..1 */
+    double p_brightness, brightness;    /* factor U(1 - brightness, 1 + brightness); ranges 0..1 */
+    double p_contrast, contrast;
+    double p_saturation, saturation;
+    double p_hue, hue;                        /* turns U(-hue, hue); 0..0.5 */
+    double p_blur, blur_low_px, blur_high_px; /* sigma at the network's size; 0..16 */
+    double p_noise, noise_low, noise_high;    /* standard deviation, the full range of levels being 1; 0..1 */
+} m2snet_augment_options;
+
 #ifdef __cplusplus
 }
 #endif
