@@ -88,6 +88,9 @@ extern "C" {
 M2SNET_API int32_t m2snet_version(void);
 M2SNET_API const char *m2snet_version_string(void);
 M2SNET_API int32_t m2snet_abi(void);
+/* Bytes of a struct of this header as the library was compiled, by its name ("m2snet_image"); 0 for any other name. For
+ * bindings that declare the structs in another language: they compare before they call. */
+M2SNET_API size_t m2snet_struct_size(const char *name);
 
 /* ---- Errors ------------------------------------------------------------- */
 

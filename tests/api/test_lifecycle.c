@@ -40,6 +40,17 @@ static void test_version(void **state)
     assert_non_null(m2snet_status_string((m2snet_status)-1));
 }
 
+static void test_sizes_by_name(void **state)
+{
+    (void)state;
+    assert_int_equal(m2snet_struct_size("m2snet_error"), sizeof(m2snet_error));
+    assert_int_equal(m2snet_struct_size("m2snet_predict_options"), sizeof(m2snet_predict_options));
+    assert_int_equal(m2snet_struct_size("m2snet_scores"), sizeof(m2snet_scores));
+    assert_int_equal(m2snet_struct_size("m2snet_context"), 0); /* opaque */
+    assert_int_equal(m2snet_struct_size(""), 0);
+    assert_int_equal(m2snet_struct_size(NULL), 0);
+}
+
 static void test_backends(void **state)
 {
     m2snet_backend_info info;
@@ -637,13 +648,21 @@ static void test_debug_variable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_version),        cmocka_unit_test(test_backends),
-        cmocka_unit_test(test_null_accessors), cmocka_unit_test(test_null_models),
-        cmocka_unit_test(test_null_sessions),  cmocka_unit_test(test_null_images),
-        cmocka_unit_test(test_null_results),   cmocka_unit_test(test_struct_sizes),
-        cmocka_unit_test(test_other_options),  cmocka_unit_test(test_info_sizes),
-        cmocka_unit_test(test_destroy_orders), cmocka_unit_test(test_children_keep_parents),
-        cmocka_unit_test(test_log_levels),     cmocka_unit_test(test_debug_variable),
+        cmocka_unit_test(test_version),
+        cmocka_unit_test(test_sizes_by_name),
+        cmocka_unit_test(test_backends),
+        cmocka_unit_test(test_null_accessors),
+        cmocka_unit_test(test_null_models),
+        cmocka_unit_test(test_null_sessions),
+        cmocka_unit_test(test_null_images),
+        cmocka_unit_test(test_null_results),
+        cmocka_unit_test(test_struct_sizes),
+        cmocka_unit_test(test_other_options),
+        cmocka_unit_test(test_info_sizes),
+        cmocka_unit_test(test_destroy_orders),
+        cmocka_unit_test(test_children_keep_parents),
+        cmocka_unit_test(test_log_levels),
+        cmocka_unit_test(test_debug_variable),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
