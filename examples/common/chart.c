@@ -72,7 +72,7 @@ static double x_of(const chart_series *series, size_t i)
     return series->x != NULL ? series->x[i] : (double)i;
 }
 
-static range range_x(const chart *chart)
+static range range_x(const chart_spec *chart)
 {
     range r = { INFINITY, -INFINITY };
 
@@ -89,7 +89,7 @@ static range range_x(const chart *chart)
     return r;
 }
 
-static range range_y(const chart *chart)
+static range range_y(const chart_spec *chart)
 {
     range r = { INFINITY, -INFINITY };
 
@@ -169,7 +169,7 @@ static void draw_legend_mark(const frame *f, const chart_series *series, double 
 }
 
 /* Draws, or only measures: the number of rows. */
-static int legend(const frame *f, const chart *chart, double top, bool draw)
+static int legend(const frame *f, const chart_spec *chart, double top, bool draw)
 {
     double x = f->left;
     int rows = 0;
@@ -201,7 +201,7 @@ static int legend(const frame *f, const chart *chart, double top, bool draw)
 
 /* ---- Axes ----------------------------------------------------------------- */
 
-static void draw_axes(const frame *f, const chart *chart)
+static void draw_axes(const frame *f, const chart_spec *chart)
 {
     FILE *stream = f->stream;
 
@@ -234,7 +234,7 @@ static void draw_axes(const frame *f, const chart *chart)
     }
 }
 
-static void draw_rules(const frame *f, const chart *chart)
+static void draw_rules(const frame *f, const chart_spec *chart)
 {
     if (chart->diagonal) {
         double low = fmax(f->x.low, f->y.low);
@@ -260,7 +260,8 @@ static void draw_rules(const frame *f, const chart *chart)
             bool turn = rule->vertical && x + 4.0 + text_width(rule->label) < f->right;
 
             fprintf(f->stream, "<text class=\"note\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">",
-                    turn ? x + 4.0 : x - 4.0, rule->vertical ? y + 11.0 : y - 4.0, turn ? "start" : "end");
+                    turn ? x + 4.0 : x - 4.0, rule->vertical || y < f->top + 12.0 ? y + 13.0 : y - 4.0,
+                    turn ? "start" : "end");
             html_text(f->stream, rule->label);
             fputs("</text>\n", f->stream);
         }
@@ -416,7 +417,7 @@ static void draw_bars(const frame *f, const chart_series *series, bool several)
     fputs("\"/>\n", f->stream);
 }
 
-static void draw_series(const frame *f, const chart *chart)
+static void draw_series(const frame *f, const chart_spec *chart)
 {
     size_t bars = 0;
 
@@ -453,7 +454,7 @@ static void draw_series(const frame *f, const chart *chart)
 
 /* ---- The whole ------------------------------------------------------------ */
 
-static void lay_out(frame *f, const chart *chart)
+static void lay_out(frame *f, const chart_spec *chart)
 {
     double widest = 0.0;
     double head = chart->title != NULL ? 26.0 : 8.0;
@@ -471,7 +472,7 @@ static void lay_out(frame *f, const chart *chart)
     f->bottom = f->height - (chart->x.label != NULL ? 44.0 : 26.0);
 }
 
-static void write_svg(FILE *stream, const chart *chart, bool alone)
+static void write_svg(FILE *stream, const chart_spec *chart, bool alone)
 {
     frame f = { .stream = stream };
 
@@ -505,12 +506,12 @@ static void write_svg(FILE *stream, const chart *chart, bool alone)
     fputs("</svg>\n</svg>\n", stream);
 }
 
-void chart_write(FILE *stream, const chart *chart)
+void chart_write(FILE *stream, const chart_spec *chart)
 {
     write_svg(stream, chart, false);
 }
 
-bool chart_write_file(const char *path, const chart *chart)
+bool chart_write_file(const char *path, const chart_spec *chart)
 {
     char *text = NULL;
     size_t size_bytes = 0;

@@ -45,7 +45,7 @@ typedef struct chart_rule {
     const char *label; /* may be NULL */
 } chart_rule;
 
-typedef struct chart {
+typedef struct chart_spec {
     const char *title; /* may be NULL */
     chart_axis x, y;
     const chart_series *series;
@@ -54,15 +54,15 @@ typedef struct chart {
     size_t rule_count;
     int width, height; /* px of the drawing's own space; 0: 480 x 300. It is shown as wide as the page gives it. */
     bool diagonal;     /* the line y = x, dashed */
-} chart;
+} chart_spec;
 
 /* CSS for the elements that chart_write writes. */
 extern const char chart_style[];
 
 /* An <svg> element. Write errors are left in the stream for ferror. */
-void chart_write(FILE *stream, const chart *chart);
+void chart_write(FILE *stream, const chart_spec *chart);
 /* The same as a whole SVG file; false after a complaint. */
-bool chart_write_file(const char *path, const chart *chart);
+bool chart_write_file(const char *path, const chart_spec *chart);
 
 /* How many of the count values (finite ones only) fall into each of bins equal parts of low..high; values outside go
  * into the first and last part. starts and counts have room for bins numbers: x and y of CHART_BARS. Returns the width
