@@ -71,14 +71,14 @@ typedef struct m2s_step_info {
 } m2s_step_info;
 
 typedef struct m2s_binding {
-    m2s_value value; /* a graph input, scalar or output */
+    m2s_value value; /* a graph input, scalar, state or output; never one that replaces state */
     m2s_buffer *buffer;
     size_t offset_bytes;
 } m2s_binding;
 
 typedef struct m2s_run_request {
     m2s_buffer *arena;           /* at least plan_info.arena_bytes */
-    const m2s_binding *bindings; /* every input and every output, dense, channels last, in the graph's dtype */
+    const m2s_binding *bindings; /* every input, state and output, dense, channels last, in the graph's dtype */
     int32_t binding_count;
     bool time_steps;
     m2s_control *control; /* may be NULL */
@@ -109,7 +109,8 @@ typedef struct m2s_backend {
                                   m2snet_error *error);
     void (*plan_info)(const m2s_plan *plan, m2s_plan_info *info);
     bool (*plan_step)(const m2s_plan *plan, int32_t index, m2s_step_info *info); /* false: no such step */
-    /* One run of a plan at a time. Returns when the outputs are there. */
+    /* One run of a plan at a time. Returns when the outputs are there. Once the first update of state has begun
+     * (m2s_graph_first_update), the run is no longer cancelled: a step is taken as a whole or not at all. */
     m2snet_status (*plan_run)(m2s_device *device, m2s_plan *plan, const m2s_run_request *request, m2snet_error *error);
     void (*plan_free)(m2s_device *device, m2s_plan *plan);
 } m2s_backend;

@@ -15,6 +15,7 @@ typedef enum value_place {
     PLACE_NONE,  /* constant, or unused */
     PLACE_ARENA, /* blocks[value] */
     PLACE_BOUND, /* the caller's buffer */
+    PLACE_STATE, /* where the root of its chain of state is */
 } value_place;
 
 struct m2s_plan {
@@ -25,9 +26,11 @@ struct m2s_plan {
     int32_t step_count;
     m2s_task *tasks; /* all steps' tasks, in order */
     int64_t task_count;
+    int64_t first_update; /* the first task that writes state; task_count when none does */
 
     int32_t value_count;
     value_place *places;
+    m2s_value *roots; /* of PLACE_STATE */
     size_t *value_bytes;
     m2s_block *blocks; /* a value each, then a step's scratch each */
     void **address;    /* of values, during a run */
@@ -373,13 +376,9 @@ static m2snet_status check_graph(const m2s_graph *graph, m2snet_error *error)
 {
     for (m2s_value v = 0; v < graph->value_count; v++) {
         const m2s_value_info *info = &graph->values[v];
-        if (info->dtype != M2SNET_DTYPE_F32 && info->kind != M2S_VALUE_SCALAR) {
+        if (info->dtype != M2SNET_DTYPE_F32) {
             return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "the cpu backend computes in F32; use backend ref for %s",
                             m2s_dtype_name(info->dtype));
-        }
-        if (info->replaces != M2S_NONE) {
-            return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "%s: the cpu backend holds no state",
-                            info->name != NULL ? info->name : "a value");
         }
         if (info->output && info->kind == M2S_VALUE_PARAM) {
             return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "%s: a parameter cannot be a result", info->name);
@@ -420,7 +419,10 @@ static m2snet_status place_values(m2s_plan *plan, const m2s_graph *graph, const 
     for (m2s_value v = 0; v < graph->value_count; v++) {
         const m2s_value_info *info = &graph->values[v];
         plan->value_bytes[v] = value_bytes(graph, v);
-        if (info->kind == M2S_VALUE_INPUT || info->kind == M2S_VALUE_SCALAR || info->output) {
+        if (info->replaces != M2S_NONE) {
+            plan->places[v] = PLACE_STATE;
+            plan->roots[v] = m2s_graph_state_root(graph, v);
+        } else if (m2s_value_is_bound(info)) {
             plan->places[v] = PLACE_BOUND;
         } else if (info->kind == M2S_VALUE_NODE && !info->constant) {
             int32_t first = step_of[info->node];
@@ -455,7 +457,8 @@ static void run_task(void *argument, int64_t chunk, int worker)
     task->run(task->step, task->index, chunk, worker);
 }
 
-static m2snet_status collect_tasks(m2s_plan *plan, m2snet_error *error)
+/* updates_from: the first step that writes state. */
+static m2snet_status collect_tasks(m2s_plan *plan, int32_t updates_from, m2snet_error *error)
 {
     int64_t count = 0;
 
@@ -467,11 +470,13 @@ static m2snet_status collect_tasks(m2s_plan *plan, m2snet_error *error)
         return m2s_fail_memory(error, "a plan", (size_t)count * sizeof *plan->tasks);
     }
     for (int32_t s = 0; s < plan->step_count; s++) {
+        plan->first_update = s <= updates_from ? plan->task_count : plan->first_update;
         for (int32_t i = 0; i < plan->steps[s].task_count; i++) {
             m2s_step_task *task = &plan->steps[s].tasks[i];
             plan->tasks[plan->task_count++] = (m2s_task){ .run = run_task, .argument = task, .chunks = task->chunks };
         }
     }
+    plan->first_update = updates_from >= plan->step_count ? plan->task_count : plan->first_update;
     return M2SNET_STATUS_OK;
 }
 
@@ -542,6 +547,7 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
     m2s_memory *memory = device->host->memory;
     size_t nodes = (size_t)graph->node_count, values = (size_t)graph->value_count;
     int32_t *step_of = NULL, *last_use = NULL, *order = NULL;
+    int32_t first_update = 0, updates_from = 0;
     int threads = m2s_pool_threads(device->host->pool);
     m2snet_error *errors = NULL;
     m2s_room *rooms = NULL;
@@ -550,6 +556,7 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
 
     *compiled = NULL;
     M2S_TRY(check_graph(graph, error));
+    M2S_TRY(m2s_graph_first_update(graph, &first_update, error));
     plan = m2s_calloc(memory, 1, sizeof *plan);
     if (plan == NULL) {
         goto no_memory;
@@ -559,18 +566,20 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
     plan->value_count = graph->value_count;
     plan->steps = m2s_calloc(memory, nodes + 1, sizeof *plan->steps);
     plan->places = m2s_calloc(memory, values + 1, sizeof *plan->places);
+    plan->roots = m2s_calloc(memory, values + 1, sizeof *plan->roots);
     plan->value_bytes = m2s_calloc(memory, values + 1, sizeof *plan->value_bytes);
     plan->address = m2s_calloc(memory, values + 1, sizeof *plan->address);
     plan->blocks = m2s_calloc(memory, values + nodes + 1, sizeof *plan->blocks);
     step_of = m2s_alloc_array(memory, nodes + 1, sizeof *step_of);
     last_use = m2s_alloc_array(memory, values + 1, sizeof *last_use);
     order = m2s_alloc_array(memory, nodes + 1, sizeof *order);
-    if (plan->steps == NULL || plan->places == NULL || plan->value_bytes == NULL || plan->address == NULL ||
-        plan->blocks == NULL || step_of == NULL || last_use == NULL || order == NULL) {
+    if (plan->steps == NULL || plan->places == NULL || plan->roots == NULL || plan->value_bytes == NULL ||
+        plan->address == NULL || plan->blocks == NULL || step_of == NULL || last_use == NULL || order == NULL) {
         goto no_memory;
     }
     for (int32_t n = 0; n < graph->node_count; n++) {
         step_of[n] = -1;
+        updates_from = n <= first_update ? plan->step_count : updates_from;
         if (wants_step(graph, &graph->nodes[n])) {
             m2s_step *step = &plan->steps[plan->step_count];
             step_of[n] = plan->step_count++;
@@ -583,6 +592,7 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
         }
     }
     step_of[graph->node_count] = plan->step_count; /* where results are last used */
+    updates_from = first_update == graph->node_count ? plan->step_count : updates_from;
     errors = m2s_calloc(memory, (size_t)plan->step_count + 1, sizeof *errors);
     rooms = m2s_calloc(memory, (size_t)threads, sizeof *rooms);
     if (errors == NULL || rooms == NULL) {
@@ -604,7 +614,7 @@ m2snet_status m2s_cpu_plan_compile(m2s_device *device, const m2s_plan_request *r
         plan->steps[s].error = NULL;
     }
     M2S_TRY(place_values(plan, graph, step_of, last_use, error));
-    M2S_TRY(collect_tasks(plan, error));
+    M2S_TRY(collect_tasks(plan, updates_from, error));
     plan->packed_bytes = packed_size(plan);
     dump(plan);
     *compiled = plan;
@@ -650,6 +660,7 @@ void m2s_cpu_plan_free(m2s_device *device, m2s_plan *plan)
     m2s_free(memory, plan->steps);
     m2s_free(memory, plan->tasks);
     m2s_free(memory, plan->places);
+    m2s_free(memory, plan->roots);
     m2s_free(memory, plan->value_bytes);
     m2s_free(memory, plan->blocks);
     m2s_free(memory, plan->address);
@@ -703,6 +714,11 @@ static m2snet_status bind_values(m2s_plan *plan, const m2s_run_request *request,
             return m2s_fail(error, M2SNET_STATUS_INTERNAL, "value %d is an input or a result and has no buffer", v);
         }
     }
+    for (int32_t v = 0; v < plan->value_count; v++) {
+        if (plan->places[v] == PLACE_STATE) {
+            plan->address[v] = plan->address[plan->roots[v]];
+        }
+    }
     return M2SNET_STATUS_OK;
 }
 
@@ -736,10 +752,24 @@ static void set_timing(m2s_plan *plan, bool on)
     }
 }
 
+static m2snet_status run_tasks(m2s_plan *plan, int64_t begin, int64_t end, m2s_control *control, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (end > begin) {
+        status = m2s_pool_run(plan->device->host->pool, plan->tasks + begin, end - begin, control, "network", error);
+    }
+    if (status == M2SNET_STATUS_OK && atomic_load(&plan->failure) != M2SNET_STATUS_OK) {
+        status = m2s_fail(error, (m2snet_status)atomic_load(&plan->failure), "%s", plan->failure_error.message);
+    }
+    return status;
+}
+
 m2snet_status m2s_cpu_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_request *request, m2snet_error *error)
 {
     m2snet_status status;
 
+    (void)device;
     if (plan->arena_bytes > 0 && (request->arena == NULL || request->arena->bytes < plan->arena_bytes)) {
         return m2s_fail(error, M2SNET_STATUS_INTERNAL, "the arena is smaller than the %zu bytes of the plan",
                         plan->arena_bytes);
@@ -750,10 +780,8 @@ m2snet_status m2s_cpu_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run
     set_timing(plan, request->time_steps);
     atomic_store(&plan->failure, M2SNET_STATUS_OK);
     atomic_flag_clear(&plan->failure_taken);
-    M2S_TRY(m2s_pool_run(device->host->pool, plan->tasks, plan->task_count, request->control, "network", error));
-    if (atomic_load(&plan->failure) != M2SNET_STATUS_OK) {
-        status = m2s_fail(error, (m2snet_status)atomic_load(&plan->failure), "%s", plan->failure_error.message);
-    }
+    M2S_TRY(run_tasks(plan, 0, plan->first_update, request->control, error));
+    M2S_TRY(run_tasks(plan, plan->first_update, plan->task_count, NULL, error));
 fail:
     return status;
 }

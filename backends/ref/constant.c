@@ -194,7 +194,7 @@ static void hash_bytes(hash128 *hash, const void *data, size_t bytes)
 
 /* Without holes, or the bytes of equal attributes could differ. */
 _Static_assert(sizeof(m2s_attrs) ==
-                   13 * sizeof(int32_t) + M2S_MAX_SCALES * sizeof(int32_t) + 2 * sizeof(int64_t) + sizeof(double),
+                   15 * sizeof(int32_t) + M2S_MAX_SCALES * sizeof(int32_t) + 2 * sizeof(int64_t) + 11 * sizeof(double),
                "m2s_attrs has padding");
 
 /* Constants are a few operations deep (a fold, a join), so going down again for a shared part costs nothing. */

@@ -23,7 +23,8 @@ typedef enum place {
     PLACE_NONE,
     PLACE_PACK,  /* a constant */
     PLACE_ARENA, /* at offset */
-    PLACE_BOUND  /* in the caller's buffer */
+    PLACE_BOUND, /* in the caller's buffer */
+    PLACE_STATE  /* in place of the state at the root of its chain */
 } place;
 
 typedef struct plan_value {
@@ -33,6 +34,7 @@ typedef struct plan_value {
     size_t bytes, offset;
     const m2s_pack *pack;
     unsigned char *data; /* of the run under way */
+    m2s_value root;      /* PLACE_STATE: what it replaces in the end */
     const char *name;    /* of what must be bound, for messages */
 } plan_value;
 
@@ -63,6 +65,7 @@ struct m2s_plan {
     plan_step *steps;
     m2s_task *tasks; /* one a step */
     int32_t step_count;
+    int32_t first_update; /* the first step that writes state; step_count when none does */
     size_t arena_bytes, packed_bytes;
 };
 
@@ -339,13 +342,19 @@ static m2snet_status describe_values(m2s_plan *plan, const m2s_graph *graph, m2s
         if (!m2s_mul((size_t)m2s_shape_elements(info->shape), m2s_dtype_bytes(info->dtype), &value->bytes)) {
             return m2s_fail_memory(error, info->name != NULL ? info->name : "a tensor", SIZE_MAX);
         }
-        value->bound = info->output || info->kind == M2S_VALUE_INPUT || info->kind == M2S_VALUE_SCALAR;
+        value->bound = m2s_value_is_bound(info);
         value->wanted = info->constant && info->output;
-        if (!info->constant) {
+        if (info->replaces != M2S_NONE) {
+            value->place = PLACE_STATE;
+            value->root = m2s_graph_state_root(graph, v);
+        } else if (!info->constant) {
             value->place = value->bound ? PLACE_BOUND : PLACE_ARENA;
         }
         if (value->bound) {
-            value->name = m2s_pile_printf(plan->pile, "%s \"%s\"", info->output ? "output" : "input",
+            value->name = m2s_pile_printf(plan->pile, "%s \"%s\"",
+                                          info->output                    ? "output"
+                                          : info->kind == M2S_VALUE_STATE ? "state"
+                                                                          : "input",
                                           info->name != NULL ? info->name : "(nameless)");
             if (value->name == NULL) {
                 return m2s_fail_memory(error, "a plan", 0);
@@ -361,6 +370,7 @@ static m2snet_status plan_compile(m2s_device *device, const m2s_plan_request *re
     m2s_memory *memory = device->host.memory;
     const m2s_graph *graph = request->graph;
     m2s_plan *plan = m2s_calloc(memory, 1, sizeof *plan);
+    int32_t first_update = 0;
     m2snet_status status = M2SNET_STATUS_OK;
 
     *compiled = NULL;
@@ -379,11 +389,14 @@ static m2snet_status plan_compile(m2s_device *device, const m2s_plan_request *re
         goto fail;
     }
     M2S_TRY(describe_values(plan, graph, error));
+    M2S_TRY(m2s_graph_first_update(graph, &first_update, error));
     for (int32_t n = 0; n < graph->node_count; n++) {
+        plan->first_update = n <= first_update ? plan->step_count : plan->first_update;
         if (!graph->values[graph->nodes[n].out[0]].constant) {
             M2S_TRY(make_step(plan, graph, n, error));
         }
     }
+    plan->first_update = first_update == graph->node_count ? plan->step_count : plan->first_update;
     M2S_TRY(place_in_arena(plan, graph, error));
     M2S_TRY(acquire_packs(plan, request, error));
     *compiled = plan;
@@ -492,6 +505,8 @@ static m2snet_status plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_
     for (m2s_value v = 0; v < plan->value_count; v++) {
         if (plan->values[v].place == PLACE_ARENA) {
             plan->values[v].data = arena + plan->values[v].offset;
+        } else if (plan->values[v].place == PLACE_STATE) {
+            plan->values[v].data = plan->values[plan->values[v].root].data;
         }
     }
     for (int32_t s = 0; s < plan->step_count; s++) {
@@ -502,8 +517,12 @@ static m2snet_status plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_
     for (int32_t c = 0; c < copy_count; c++) {
         tasks[plan->step_count + c] = (m2s_task){ .run = run_copy, .argument = &copies[c], .chunks = 1 };
     }
-    M2S_TRY(m2s_pool_run(device->host.pool, tasks, (int64_t)plan->step_count + copy_count, request->control, "network",
-                         error));
+    int64_t task_count = (int64_t)plan->step_count + copy_count;
+    M2S_TRY(m2s_pool_run(device->host.pool, tasks, plan->first_update, request->control, "network", error));
+    if (task_count > plan->first_update) { /* updates, copies: short, and never cancelled */
+        M2S_TRY(m2s_pool_run(device->host.pool, tasks + plan->first_update, task_count - plan->first_update, NULL,
+                             "network", error));
+    }
 fail:
     m2s_free(memory, copies);
     m2s_free(memory, tasks);

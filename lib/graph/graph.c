@@ -200,30 +200,40 @@ m2s_value m2s_graph_scalar(m2s_graph *graph, const char *name)
 {
     return add_value(graph, (m2s_value_info){ .kind = M2S_VALUE_SCALAR,
                                               .shape = { .d = { 1, 1, 1, 1 } },
-                                              .dtype = M2SNET_DTYPE_F64,
+                                              .dtype = graph->dtype,
                                               .name = name,
                                               .node = -1 });
 }
 
-m2s_value m2s_graph_param(m2s_graph *graph, const char *name, m2s_shape shape)
+/* The value of that name, made on the first call. */
+static m2s_value named(m2s_graph *graph, m2s_value_kind kind, const char *name, m2s_shape shape)
 {
     m2s_value known = graph->status == M2SNET_STATUS_OK ? m2s_graph_find(graph, name) : M2S_NONE;
 
     if (known == M2S_NONE) {
-        return add_value(graph, (m2s_value_info){ .kind = M2S_VALUE_PARAM,
+        return add_value(graph, (m2s_value_info){ .kind = kind,
                                                   .shape = shape,
                                                   .dtype = graph->dtype,
                                                   .name = name,
                                                   .node = -1,
-                                                  .constant = true });
+                                                  .constant = kind == M2S_VALUE_PARAM });
     }
-    if (graph->values[known].kind != M2S_VALUE_PARAM ||
-        memcmp(&graph->values[known].shape, &shape, sizeof shape) != 0) {
+    if (graph->values[known].kind != kind || memcmp(&graph->values[known].shape, &shape, sizeof shape) != 0) {
         graph->status = m2s_fail(&graph->error, M2SNET_STATUS_INTERNAL,
                                  "parameter %s is asked for in two shapes, or is the name of another value", name);
         return M2S_NONE;
     }
     return known;
+}
+
+m2s_value m2s_graph_param(m2s_graph *graph, const char *name, m2s_shape shape)
+{
+    return named(graph, M2S_VALUE_PARAM, name, shape);
+}
+
+m2s_value m2s_graph_state(m2s_graph *graph, const char *name, m2s_shape shape)
+{
+    return named(graph, M2S_VALUE_STATE, name, shape);
 }
 
 m2s_value m2s_graph_name(m2s_graph *graph, m2s_value value, const char *name)
@@ -245,13 +255,87 @@ void m2s_graph_mark_output(m2s_graph *graph, m2s_value value)
     }
 }
 
+/* ---- state ---- */
+
+void m2s_graph_replace(m2s_graph *graph, m2s_value value, m2s_value old)
+{
+    if (graph->status == M2SNET_STATUS_OK) {
+        graph->values[value].replaces = old;
+    }
+}
+
+m2s_value m2s_graph_state_root(const m2s_graph *graph, m2s_value value)
+{
+    while (graph->values[value].replaces != M2S_NONE) {
+        value = graph->values[value].replaces;
+    }
+    return graph->values[value].kind == M2S_VALUE_STATE ? value : M2S_NONE;
+}
+
+static bool writes_state(const m2s_graph *graph, const m2s_node *node)
+{
+    bool writes = false;
+
+    for (int32_t i = 0; i < node->out_count; i++) {
+        writes = writes || graph->values[node->out[i]].replaces != M2S_NONE;
+    }
+    return writes;
+}
+
+/* Each value is read for the last time by the node that writes over it, or before. */
+static m2snet_status check_readers(const m2s_graph *graph, int32_t reader, m2snet_error *error)
+{
+    const m2s_node *node = &graph->nodes[reader];
+
+    for (int32_t i = 0; i < node->in_count; i++) {
+        for (int32_t w = 0; node->in[i] != M2S_NONE && w < reader; w++) {
+            for (int32_t k = 0; k < graph->nodes[w].out_count; k++) {
+                if (graph->values[graph->nodes[w].out[k]].replaces == node->in[i]) {
+                    char a[64], b[64];
+                    return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%s reads what %s has written over",
+                                    m2s_node_label(graph, reader, a), m2s_node_label(graph, w, b));
+                }
+            }
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
+m2snet_status m2s_graph_first_update(const m2s_graph *graph, int32_t *first, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    *first = graph->node_count;
+    for (int32_t n = graph->node_count - 1; n >= 0; n--) {
+        *first = writes_state(graph, &graph->nodes[n]) ? n : *first;
+    }
+    for (int32_t n = *first; n < graph->node_count; n++) {
+        M2S_TRY(check_readers(graph, n, error));
+    }
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        const m2s_value_info *info = &graph->values[v];
+        bool is_state = m2s_graph_state_root(graph, v) != M2S_NONE;
+        if ((info->replaces != M2S_NONE && !is_state) || (info->output && is_state)) {
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%s: %s", info->name != NULL ? info->name : "a value",
+                            is_state ? "state cannot be a result" : "replaces what is no state");
+        }
+    }
+fail:
+    return status;
+}
+
 /* ---- nodes ---- */
+
+m2s_value m2s_graph_out(const m2s_graph *graph, m2s_value value, int32_t index)
+{
+    return graph->status == M2SNET_STATUS_OK ? graph->nodes[graph->values[value].node].out[index] : M2S_NONE;
+}
 
 m2s_value m2s_graph_node(m2s_graph *graph, m2s_op op, const m2s_value *in, int32_t in_count, const m2s_attrs *attrs)
 {
     const m2s_op_info *info = m2s_op_get_info(op);
     m2s_node node = { .op = op, .in_count = in_count, .out_count = info->out };
-    m2s_shape shape[M2S_MAX_OUT];
+    m2s_shape shape[M2S_MAX_OUT] = { 0 };
     bool constant = true;
 
     if (graph->status != M2SNET_STATUS_OK) {
@@ -277,13 +361,16 @@ m2s_value m2s_graph_node(m2s_graph *graph, m2s_op op, const m2s_value *in, int32
     if (!grow(graph, (void **)&graph->nodes, graph->node_count, &graph->node_capacity, sizeof *graph->nodes)) {
         return M2S_NONE;
     }
+    while (node.out_count > 1 && shape[node.out_count - 1].d[0] == 0) {
+        node.out_count--;
+    }
     for (int32_t i = 0; i < M2S_MAX_OUT; i++) {
-        node.out[i] = i >= info->out ? M2S_NONE
-                                     : add_value(graph, (m2s_value_info){ .kind = M2S_VALUE_NODE,
-                                                                          .shape = shape[i],
-                                                                          .dtype = graph->dtype,
-                                                                          .node = graph->node_count,
-                                                                          .constant = constant });
+        node.out[i] = i >= node.out_count ? M2S_NONE
+                                          : add_value(graph, (m2s_value_info){ .kind = M2S_VALUE_NODE,
+                                                                               .shape = shape[i],
+                                                                               .dtype = graph->dtype,
+                                                                               .node = graph->node_count,
+                                                                               .constant = constant });
     }
     if (graph->status != M2SNET_STATUS_OK) {
         return M2S_NONE;

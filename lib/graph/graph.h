@@ -5,10 +5,14 @@
  * checkpoints store them, vectors (o, 1, 1, 1). Shapes are concrete: a graph is made for one (n, h, w). Nodes stand in
  * execution order. Passes (pass_*.h) make a new graph from an old one; backends compile a graph to a plan.
  *
- * Kinds of values: inputs are fed on each run; scalars too (learning rate, loss scale: room for training); parameters
- * come from the store by name; all others are made by nodes. A value that depends on parameters alone is constant:
- * a backend evaluates it once per weight version and packs it. State (parameters in training, running statistics) is
- * a chain: the value that replaces another names it in `replaces`, and the backend commits it at the end of a run. */
+ * Kinds of values: inputs are fed on each run, scalars (learning rate, loss scale) too; parameters come from the store
+ * by name; state (in training: parameters, running statistics, momentum) lives in the caller's buffers from run to run;
+ * all others are made by nodes. A value that depends on parameters alone is constant: a backend evaluates it once per
+ * weight version and packs it.
+ *
+ * State is a chain: a value that replaces another names it in `replaces` and is written over it, element by element,
+ * by the node that makes it (the updates of op_update.c). Nobody may read the older value later. Updates come last in a
+ * graph, so that a run can be cancelled until the first of them and never leaves half a step behind. */
 #ifndef M2S_GRAPH_GRAPH_H
 #define M2S_GRAPH_GRAPH_H
 
@@ -36,8 +40,9 @@ typedef union m2s_shape {
 
 typedef enum m2s_value_kind {
     M2S_VALUE_INPUT,
-    M2S_VALUE_SCALAR, /* shape 1, F64 */
+    M2S_VALUE_SCALAR, /* shape 1 */
     M2S_VALUE_PARAM,
+    M2S_VALUE_STATE, /* bound like an input; read and written */
     M2S_VALUE_NODE
 } m2s_value_kind;
 
@@ -45,7 +50,7 @@ typedef struct m2s_value_info {
     m2s_value_kind kind;
     m2s_shape shape;
     m2snet_dtype dtype; /* of the numbers in a plan: F32 or F64 today */
-    const char *name;   /* parameter: the checkpoint's key; else the module that makes it, or NULL */
+    const char *name;   /* parameter, state: the checkpoint's key; else the module that makes it, or NULL */
     uint32_t name_hash; /* makes m2s_graph_find quick */
     int32_t node;       /* that makes it, for M2S_VALUE_NODE */
     bool constant;      /* depends on parameters alone */
@@ -62,8 +67,8 @@ typedef enum m2s_op {
     M2S_OP_COUNT
 } m2s_op;
 
-#define M2S_MAX_IN     16
-#define M2S_MAX_OUT    2
+#define M2S_MAX_IN     36
+#define M2S_MAX_OUT    16
 #define M2S_MAX_SCALES 7 /* filtered kernel sizes of one subtraction unit */
 
 /* Attributes, zeroed where an op has no use for them, so that two nodes compare by memcmp. ops.def says which op
@@ -81,9 +86,14 @@ typedef struct m2s_attrs {
     int32_t gaussian;              /* filters: 1 = Gaussian window that sums to 1, 0 = ones */
     int32_t scales;                /* multi_scale_subtract: number of filtered scales */
     int32_t scale[M2S_MAX_SCALES]; /* multi_scale_subtract: their kernel sides, ascending */
-    int32_t begin, count;          /* slice_c: channels [begin, begin + count) */
-    int64_t h, w;                  /* resize: size of the result */
-    double epsilon;                /* batch norm */
+    int32_t begin, count;          /* slice_c: channels [begin, begin + count); see ops.def for others */
+    int32_t frozen;                /* norms and their gradients: 1 = mean and var are constants */
+    int32_t form;                  /* which of two definitions: objectives, sgd */
+    int64_t h, w;                  /* resize: size of the result; gradients of windows and resize: of their src */
+    double epsilon;                /* batch norm, dice, adamw */
+    double alpha, beta;            /* see ops.def */
+    double momentum, weight_decay; /* sgd, adamw */
+    double mean[3], std[3];        /* normalise_rgb */
 } m2s_attrs;
 
 bool m2s_attrs_equal(const m2s_attrs *a, const m2s_attrs *b);
@@ -100,13 +110,16 @@ typedef struct m2s_node {
 
 typedef struct m2s_graph m2s_graph;
 
-/* Checks a node's inputs and attributes and sets the shapes of its outputs. On failure it says what is wrong
+/* Checks a node's inputs and attributes and sets the shapes of its outputs; outputs at the end whose shape stays zero
+ * do not exist (an op's number of outputs is the most it can have). On failure it says what is wrong
  * ("conv2d: 52 input channels, weights expect 26"); the graph adds the node's name. */
 typedef m2snet_status (*m2s_shape_rule)(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
                                         m2snet_error *error);
-/* Appends the nodes that take the gradients of a node's outputs to gradients of its inputs (M2S_NONE where none). */
-typedef m2snet_status (*m2s_gradient_rule)(m2s_graph *graph, int32_t node, const m2s_value *diff_out,
-                                           m2s_value *diff_in, m2snet_error *error);
+/* Appends the nodes that take the gradients of a node's outputs (M2S_NONE: zero) to those of its inputs: sets
+ * diff_in[i], M2S_NONE at first, where wanted[i]. The node is a copy, since appending moves the graph's own. Failures
+ * are the builder's. */
+typedef void (*m2s_gradient_rule)(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                                  m2s_value *diff_in);
 /* Multiply-adds of a node (convolutions and matrix products; 0 for the rest). */
 typedef uint64_t (*m2s_cost_rule)(const m2s_graph *graph, const m2s_node *node);
 
@@ -143,8 +156,19 @@ m2s_value m2s_graph_input(m2s_graph *graph, const char *name, m2s_shape shape);
 m2s_value m2s_graph_scalar(m2s_graph *graph, const char *name);
 /* The same name twice gives the same value; the shapes must agree. */
 m2s_value m2s_graph_param(m2s_graph *graph, const char *name, m2s_shape shape);
-/* Generic node; the functions below are the usual way. Returns its first output. */
+/* The same for state. */
+m2s_value m2s_graph_state(m2s_graph *graph, const char *name, m2s_shape shape);
+/* value is written over `old`, which is state or replaces state. */
+void m2s_graph_replace(m2s_graph *graph, m2s_value value, m2s_value old);
+/* The state that value is or replaces, through the whole chain; M2S_NONE when it has nothing to do with state. */
+m2s_value m2s_graph_state_root(const m2s_graph *graph, m2s_value value);
+/* Index of the first node that writes state; node_count when none does. INTERNAL when a node reads a value after it has
+ * been written over, or when an output is one. */
+m2snet_status m2s_graph_first_update(const m2s_graph *graph, int32_t *node, m2snet_error *error);
+/* Generic node; the functions below are the usual way. Returns its first output; m2s_graph_out gives the others. */
 m2s_value m2s_graph_node(m2s_graph *graph, m2s_op op, const m2s_value *in, int32_t in_count, const m2s_attrs *attrs);
+/* Output `index` of the node that made `value`; M2S_NONE after a failure. */
+m2s_value m2s_graph_out(const m2s_graph *graph, m2s_value value, int32_t index);
 m2s_value m2s_graph_name(m2s_graph *graph, m2s_value value, const char *name); /* returns value */
 void m2s_graph_mark_output(m2s_graph *graph, m2s_value value);
 /* M2S_NONE when there is none; parameters and other values share one name space. */
@@ -155,6 +179,12 @@ m2snet_status m2s_graph_finish(const m2s_graph *graph, m2snet_error *error);
 static inline m2s_shape m2s_shape_of(const m2s_graph *graph, m2s_value value)
 {
     return graph->values[value].shape;
+}
+/* Whether a value's numbers are the caller's in a run: inputs, scalars, state and outputs. */
+static inline bool m2s_value_is_bound(const m2s_value_info *info)
+{
+    return info->output || info->kind == M2S_VALUE_INPUT || info->kind == M2S_VALUE_SCALAR ||
+           info->kind == M2S_VALUE_STATE;
 }
 int64_t m2s_shape_elements(m2s_shape shape);
 size_t m2s_dtype_bytes(m2snet_dtype dtype);
@@ -190,5 +220,9 @@ m2s_value m2s_slice_c(m2s_graph *graph, m2s_value src, int64_t begin, int64_t co
 m2s_value m2s_concat_c(m2s_graph *graph, const m2s_value *src, int32_t count);
 /* The released code's filter: the same kernel x kernel window over the sum of all channels, in every channel. */
 m2s_value m2s_full_filter(m2s_graph *graph, m2s_value src, int32_t kernel, bool gaussian);
+m2s_value m2s_scale(m2s_graph *graph, m2s_value src, double alpha); /* alpha src */
+m2s_value m2s_multiply(m2s_graph *graph, m2s_value a, m2s_value b);
+m2s_value m2s_sigmoid(m2s_graph *graph, m2s_value src);
+m2s_value m2s_softmax_c(m2s_graph *graph, m2s_value src);
 
 #endif

@@ -62,7 +62,119 @@ static uint64_t conv2d_cost(const m2s_graph *graph, const m2s_node *node)
     return (uint64_t)(out.n * out.h * out.w * m2s_shape_elements(weights));
 }
 
-M2S_DEFINE_OP(conv2d, conv2d_shape, NULL, conv2d_cost);
+/* ---- gradients ---- */
+
+static m2s_value grad_src(m2s_graph *graph, const m2s_node *node, m2s_value diff)
+{
+    m2s_attrs attrs = node->attrs;
+    m2s_shape weights = m2s_shape_of(graph, node->in[1]);
+    int64_t pad = attrs.dilation * (weights.kh - 1) - attrs.pad;
+
+    attrs.relu = 0;
+    if (attrs.stride == 1 && attrs.groups == 1 && weights.kh == weights.kw && pad >= 0) {
+        m2s_value turned = m2s_graph_node(graph, M2S_OP_transpose_weights, &node->in[1], 1, NULL);
+        return m2s_conv2d(graph, diff, turned, M2S_NONE,
+                          (m2s_conv){ .stride = 1, .pad = (int32_t)pad, .dilation = attrs.dilation });
+    }
+    attrs.h = m2s_shape_of(graph, node->in[0]).h;
+    attrs.w = m2s_shape_of(graph, node->in[0]).w;
+    return m2s_graph_node(graph, M2S_OP_conv2d_grad_src, (m2s_value[]){ diff, node->in[1] }, 2, &attrs);
+}
+
+static void conv2d_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                            m2s_value *diff_in)
+{
+    m2s_attrs attrs = node->attrs;
+    m2s_value diff = diff_out[0];
+
+    if (attrs.relu != 0) {
+        diff = m2s_graph_node(graph, M2S_OP_relu_grad, (m2s_value[]){ diff, node->out[0] }, 2, NULL);
+    }
+    if (wanted[0]) {
+        diff_in[0] = grad_src(graph, node, diff);
+    }
+    if (wanted[1]) {
+        attrs.relu = 0;
+        attrs.kernel = (int32_t)m2s_shape_of(graph, node->in[1]).kh;
+        diff_in[1] = m2s_graph_node(graph, M2S_OP_conv2d_grad_weights, (m2s_value[]){ node->in[0], diff }, 2, &attrs);
+    }
+    if (wanted[2]) {
+        diff_in[2] = m2s_graph_node(graph, M2S_OP_sum_pixels, &diff, 1, NULL);
+    }
+    if (wanted[3]) {
+        diff_in[3] = diff;
+    }
+}
+
+M2S_DEFINE_OP(conv2d, conv2d_shape, conv2d_gradient, conv2d_cost);
+
+static m2snet_status conv2d_grad_src_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                           m2snet_error *error)
+{
+    const m2s_attrs *a = &node->attrs;
+    m2s_shape diff = m2s_shape_of(graph, node->in[0]);
+    m2s_shape weights = m2s_shape_of(graph, node->in[1]);
+
+    *out = (m2s_shape){ .n = diff.n, .h = a->h, .w = a->w, .c = weights.i * a->groups };
+    if (a->stride < 1 || a->dilation < 1 || a->groups < 1 || diff.c != weights.o ||
+        m2s_window_count(a->h, a->dilation * (weights.kh - 1) + 1, a->stride, a->pad, false) != diff.h ||
+        m2s_window_count(a->w, a->dilation * (weights.kw - 1) + 1, a->stride, a->pad, false) != diff.w) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL,
+                        "a gradient of %" PRId64 " x %" PRId64 " x %" PRId64 " is none of a convolution of %" PRId64
+                        " x %" PRId64,
+                        diff.h, diff.w, diff.c, a->h, a->w);
+    }
+    return M2SNET_STATUS_OK;
+}
+
+static uint64_t conv2d_grad_src_cost(const m2s_graph *graph, const m2s_node *node)
+{
+    m2s_shape diff = m2s_shape_of(graph, node->in[0]);
+
+    return (uint64_t)(diff.n * diff.h * diff.w * m2s_shape_elements(m2s_shape_of(graph, node->in[1])));
+}
+
+M2S_DEFINE_OP(conv2d_grad_src, conv2d_grad_src_shape, NULL, conv2d_grad_src_cost);
+
+static m2snet_status conv2d_grad_weights_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                               m2snet_error *error)
+{
+    const m2s_attrs *a = &node->attrs;
+    m2s_shape src = m2s_shape_of(graph, node->in[0]);
+    m2s_shape diff = m2s_shape_of(graph, node->in[1]);
+    int64_t reach = a->dilation * (a->kernel - 1) + 1;
+
+    if (a->stride < 1 || a->dilation < 1 || a->groups < 1 || a->kernel < 1 || src.c % a->groups != 0 ||
+        src.n != diff.n || m2s_window_count(src.h, reach, a->stride, a->pad, false) != diff.h ||
+        m2s_window_count(src.w, reach, a->stride, a->pad, false) != diff.w) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL,
+                        "a gradient of %" PRId64 " x %" PRId64 " is none of a convolution of %" PRId64 " x %" PRId64,
+                        diff.h, diff.w, src.h, src.w);
+    }
+    *out = (m2s_shape){ .o = diff.c, .i = src.c / a->groups, .kh = a->kernel, .kw = a->kernel };
+    return M2SNET_STATUS_OK;
+}
+
+static uint64_t conv2d_grad_weights_cost(const m2s_graph *graph, const m2s_node *node)
+{
+    m2s_shape diff = m2s_shape_of(graph, node->in[1]);
+
+    return (uint64_t)(diff.n * diff.h * diff.w * m2s_shape_elements(m2s_shape_of(graph, node->out[0])));
+}
+
+M2S_DEFINE_OP(conv2d_grad_weights, conv2d_grad_weights_shape, NULL, conv2d_grad_weights_cost);
+
+static m2snet_status transpose_weights_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                             m2snet_error *error)
+{
+    m2s_shape weights = m2s_shape_of(graph, node->in[0]);
+
+    (void)error;
+    *out = (m2s_shape){ .o = weights.i, .i = weights.o, .kh = weights.kh, .kw = weights.kw };
+    return M2SNET_STATUS_OK;
+}
+
+M2S_DEFINE_OP(transpose_weights, transpose_weights_shape, NULL, NULL);
 
 static m2snet_status res2_groups_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
                                        m2snet_error *error)

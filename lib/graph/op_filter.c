@@ -26,8 +26,16 @@ static m2snet_status filter_shape(const m2s_graph *graph, const m2s_node *node, 
     return expect_kernel(node->attrs.kernel, error);
 }
 
-M2S_DEFINE_OP(full_filter, filter_shape, NULL, NULL);
-M2S_DEFINE_OP(box_filter, filter_shape, NULL, NULL);
+/* Both are their own adjoints: the window is symmetric and zero padded. */
+static void filter_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                            m2s_value *diff_in)
+{
+    (void)wanted;
+    diff_in[0] = m2s_graph_node(graph, node->op, diff_out, 1, &node->attrs);
+}
+
+M2S_DEFINE_OP(full_filter, filter_shape, filter_gradient, NULL);
+M2S_DEFINE_OP(box_filter, filter_shape, filter_gradient, NULL);
 
 static m2snet_status channel_sum_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
                                        m2snet_error *error)
@@ -78,3 +86,72 @@ fail:
 }
 
 M2S_DEFINE_OP(multi_scale_subtract, multi_scale_subtract_shape, NULL, NULL);
+
+/* Inputs from `first` on are gamma, beta, running mean and running variance of each scale, vectors of c. */
+static m2snet_status expect_norms(const m2s_graph *graph, const m2s_node *node, int32_t first, int64_t c,
+                                  m2snet_error *error)
+{
+    static const char *const what[] = { "weight", "bias", "running_mean", "running_var" };
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (node->attrs.scales < 1 || node->attrs.scales > M2S_MAX_SCALES ||
+        node->in_count != first + 4 * node->attrs.scales) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%d inputs for %d scales", node->in_count, node->attrs.scales);
+    }
+    for (int32_t i = 0; i < 4 * node->attrs.scales; i++) {
+        M2S_TRY(expect_kernel(node->attrs.scale[i / 4], error));
+        M2S_TRY(m2s_expect_vector(graph, node->in[first + i], c, what[i % 4], error));
+    }
+fail:
+    return status;
+}
+
+static m2snet_status subtract_train_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                          m2snet_error *error)
+{
+    m2s_shape a = m2s_shape_of(graph, node->in[0]);
+
+    out[0] = m2s_shape_of(graph, node->in[1]);
+    if (a.n != out[0].n || a.c != out[0].c) {
+        return m2s_fail(error, M2SNET_STATUS_MISMATCH, "coarse input of %" PRId64 " channels, fine input of %" PRId64,
+                        a.c, out[0].c);
+    }
+    out[1] = (m2s_shape){ .d = { 4 * node->attrs.scales, 1, 1, 1 } };
+    out[2] = out[0];
+    out[2].c = 2 * node->attrs.scales;
+    return expect_norms(graph, node, 2, out[0].c, error);
+}
+
+static void subtract_train_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out,
+                                    const bool *wanted, m2s_value *diff_in)
+{
+    m2s_value in[M2S_MAX_IN] = { diff_out[0], node->in[0], node->in[1], node->out[1], node->out[2] };
+    int32_t scales = node->attrs.scales;
+
+    for (int32_t i = 0; i < 4 * scales; i++) {
+        in[5 + i] = node->in[2 + i];
+    }
+    m2s_value made = m2s_graph_node(graph, M2S_OP_multi_scale_subtract_grad, in, 5 + 4 * scales, &node->attrs);
+    for (int32_t i = 0; i < 2; i++) {
+        diff_in[i] = wanted[i] ? m2s_graph_out(graph, made, i) : M2S_NONE;
+    }
+    for (int32_t i = 0; i < 2 * scales; i++) {
+        int32_t input = 2 + 4 * (i / 2) + i % 2;
+        diff_in[input] = wanted[input] ? m2s_graph_out(graph, made, 2 + i) : M2S_NONE;
+    }
+}
+
+M2S_DEFINE_OP(multi_scale_subtract_train, subtract_train_shape, subtract_train_gradient, NULL);
+
+static m2snet_status subtract_grad_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                         m2snet_error *error)
+{
+    out[0] = m2s_shape_of(graph, node->in[1]);
+    out[1] = m2s_shape_of(graph, node->in[2]);
+    for (int32_t i = 0; i < 2 * node->attrs.scales && i < 2 * M2S_MAX_SCALES; i++) {
+        out[2 + i] = (m2s_shape){ .d = { out[1].c, 1, 1, 1 } };
+    }
+    return expect_norms(graph, node, 5, out[1].c, error);
+}
+
+M2S_DEFINE_OP(multi_scale_subtract_grad, subtract_grad_shape, NULL, NULL);

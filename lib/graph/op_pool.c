@@ -89,8 +89,72 @@ static m2snet_status pool_shape(const m2s_graph *graph, const m2s_node *node, m2
     return M2SNET_STATUS_OK;
 }
 
-M2S_DEFINE_OP(max_pool, pool_shape, NULL, NULL);
-M2S_DEFINE_OP(avg_pool, pool_shape, NULL, NULL);
+static void max_pool_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                              m2s_value *diff_in)
+{
+    (void)wanted;
+    diff_in[0] =
+        m2s_graph_node(graph, M2S_OP_max_pool_grad, (m2s_value[]){ diff_out[0], node->in[0] }, 2, &node->attrs);
+}
+
+/* By op, which is told the size of the source. */
+static m2s_value sized_gradient(m2s_graph *graph, const m2s_node *node, m2s_op op, m2s_value diff)
+{
+    m2s_attrs attrs = node->attrs;
+
+    attrs.h = m2s_shape_of(graph, node->in[0]).h;
+    attrs.w = m2s_shape_of(graph, node->in[0]).w;
+    return m2s_graph_node(graph, op, &diff, 1, &attrs);
+}
+
+static void avg_pool_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                              m2s_value *diff_in)
+{
+    (void)wanted;
+    diff_in[0] = sized_gradient(graph, node, M2S_OP_avg_pool_grad, diff_out[0]);
+}
+
+M2S_DEFINE_OP(max_pool, pool_shape, max_pool_gradient, NULL);
+M2S_DEFINE_OP(avg_pool, pool_shape, avg_pool_gradient, NULL);
+
+/* diff is what a pool makes of a source of h x w. */
+static m2snet_status expect_pool_of(const m2s_attrs *a, m2s_shape diff, int64_t h, int64_t w, m2snet_error *error)
+{
+    if (a->kernel < 1 || a->stride < 1 ||
+        m2s_window_count(h, a->kernel, a->stride, a->pad, a->ceil_mode != 0) != diff.h ||
+        m2s_window_count(w, a->kernel, a->stride, a->pad, a->ceil_mode != 0) != diff.w) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL,
+                        "a gradient of %" PRId64 " x %" PRId64 " is none of a pool of %" PRId64 " x %" PRId64, diff.h,
+                        diff.w, h, w);
+    }
+    return M2SNET_STATUS_OK;
+}
+
+static m2snet_status max_pool_grad_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                         m2snet_error *error)
+{
+    m2s_shape diff = m2s_shape_of(graph, node->in[0]);
+
+    *out = m2s_shape_of(graph, node->in[1]);
+    if (diff.n != out->n || diff.c != out->c) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "the gradient differs from the source in n or c");
+    }
+    return expect_pool_of(&node->attrs, diff, out->h, out->w, error);
+}
+
+static m2snet_status avg_pool_grad_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                         m2snet_error *error)
+{
+    m2s_shape diff = m2s_shape_of(graph, node->in[0]);
+
+    *out = diff;
+    out->h = node->attrs.h;
+    out->w = node->attrs.w;
+    return expect_pool_of(&node->attrs, diff, out->h, out->w, error);
+}
+
+M2S_DEFINE_OP(max_pool_grad, max_pool_grad_shape, NULL, NULL);
+M2S_DEFINE_OP(avg_pool_grad, avg_pool_grad_shape, NULL, NULL);
 
 static m2snet_status resize_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
 {
@@ -109,4 +173,29 @@ static m2snet_status resize_shape(const m2s_graph *graph, const m2s_node *node, 
     return M2SNET_STATUS_OK;
 }
 
-M2S_DEFINE_OP(resize, resize_shape, NULL, NULL);
+static void resize_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                            m2s_value *diff_in)
+{
+    if (wanted[0]) {
+        diff_in[0] = sized_gradient(graph, node, M2S_OP_resize_grad, diff_out[0]);
+    }
+    if (wanted[1]) {
+        diff_in[1] = diff_out[0];
+    }
+}
+
+M2S_DEFINE_OP(resize, resize_shape, resize_gradient, NULL);
+
+static m2snet_status resize_grad_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                       m2snet_error *error)
+{
+    *out = m2s_shape_of(graph, node->in[0]);
+    out->h = node->attrs.h;
+    out->w = node->attrs.w;
+    if (out->h < 1 || out->w < 1) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "source of %" PRId64 " x %" PRId64, out->h, out->w);
+    }
+    return M2SNET_STATUS_OK;
+}
+
+M2S_DEFINE_OP(resize_grad, resize_grad_shape, NULL, NULL);

@@ -21,11 +21,6 @@ static size_t value_bytes(const m2s_graph *graph, m2s_value value)
     return (size_t)m2s_shape_elements(info->shape) * m2s_dtype_bytes(info->dtype);
 }
 
-static bool is_bound(const m2s_value_info *info)
-{
-    return info->output || info->kind == M2S_VALUE_INPUT || info->kind == M2S_VALUE_SCALAR;
-}
-
 static m2snet_status make_buffers(m2s_program *program, m2snet_error *error)
 {
     const m2s_graph *graph = program->graph;
@@ -34,14 +29,14 @@ static m2snet_status make_buffers(m2s_program *program, m2snet_error *error)
     m2snet_status status = M2SNET_STATUS_OK;
 
     for (m2s_value v = 0; v < graph->value_count; v++) {
-        count += is_bound(&graph->values[v]);
+        count += m2s_value_is_bound(&graph->values[v]);
     }
     program->bindings = m2s_calloc(&context->memory, (size_t)count, sizeof *program->bindings);
     if (program->bindings == NULL) {
         return m2s_fail_memory(error, "a plan's bindings", (size_t)count * sizeof *program->bindings);
     }
     for (m2s_value v = 0; v < graph->value_count; v++) {
-        if (is_bound(&graph->values[v])) {
+        if (m2s_value_is_bound(&graph->values[v])) {
             m2s_binding *binding = &program->bindings[program->binding_count];
             M2S_TRY(context->backend->buffer_alloc(context->device, value_bytes(graph, v), &binding->buffer, error));
             binding->value = v;

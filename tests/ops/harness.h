@@ -223,7 +223,7 @@ typedef struct harness_state {
 
 static inline bool harness_is_bound(const m2s_value_info *info)
 {
-    return info->output || info->kind == M2S_VALUE_INPUT || info->kind == M2S_VALUE_SCALAR;
+    return m2s_value_is_bound(info);
 }
 
 static inline m2snet_status harness_fill(harness_state *s, const harness_request *request,
@@ -246,7 +246,7 @@ static inline m2snet_status harness_fill(harness_state *s, const harness_request
         free(s->room);
         s->room = malloc(bytes + 2 * HARNESS_CANARY);
         memset(s->room, HARNESS_CANARY_BYTE, bytes + 2 * HARNESS_CANARY);
-        if (graph->values[v].kind == M2S_VALUE_INPUT || graph->values[v].kind == M2S_VALUE_SCALAR) {
+        if (graph->values[v].kind != M2S_VALUE_NODE && m2s_value_is_bound(&graph->values[v])) {
             harness_convert(s->room + HARNESS_CANARY, graph->values[v].dtype, numbers->of[v],
                             harness_elements(graph, v));
         } else {

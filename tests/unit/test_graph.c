@@ -86,7 +86,7 @@ static void test_constants(void **state)
     m2s_value scalar = m2s_graph_scalar(g, "rate");
     assert_true(g->values[w].constant && g->values[folded].constant);
     assert_false(g->values[x].constant || g->values[y].constant || g->values[scalar].constant);
-    assert_int_equal(g->values[scalar].dtype, M2SNET_DTYPE_F64);
+    assert_int_equal(g->values[scalar].dtype, M2SNET_DTYPE_F32);
     assert_int_equal(m2s_graph_param(g, "w", shape(6, 6, 1, 1)), w); /* asked for again: the same */
     assert_int_equal(m2s_graph_finish(g, NULL), M2SNET_STATUS_OK);
     end(g, &memory);
