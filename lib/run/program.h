@@ -4,6 +4,7 @@
 #define M2S_RUN_PROGRAM_H
 
 #include "run/context.h"
+#include "run/state.h"
 #include "weights/store.h"
 
 typedef struct m2s_program m2s_program;
@@ -13,6 +14,11 @@ typedef struct m2s_program m2s_program;
 m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
                                  m2s_pack_cache *packs, m2s_control *control, m2s_program **program,
                                  m2snet_error *error);
+/* A step graph, compiled as it is: passes done, state bound to state by name (which outlives the program), constants
+ * from store, whose names are the graph's without `prefix`; store and packs may be NULL when there are none. */
+m2snet_status m2s_program_create_step(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
+                                      const char *prefix, m2s_pack_cache *packs, m2s_state *state, m2s_control *control,
+                                      m2s_program **program, m2snet_error *error);
 void m2s_program_destroy(m2s_program *program); /* NULL is fine */
 
 void m2s_program_info(const m2s_program *program, m2s_plan_info *info);
