@@ -277,7 +277,7 @@ typedef struct m2snet_model_info {
     uint64_t parameters;     /* trainable, without an unused classifier (fc) */
     uint64_t multiply_adds;  /* of convolutions for one default-sized image (rank-one filters not counted) */
     uint64_t weight_bytes;   /* held in memory */
-    const char *sha256;      /* of the file or buffer, 64 hex digits; "" for a created model */
+    const char *sha256;      /* of the file or buffer, 64 hex digits, waits for it; "" for a created model */
     const char *config_json; /* complete configuration */
     const char *format;      /* "safetensors", "pytorch zip", "pytorch legacy", "created" */
 } m2snet_model_info;

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #define PHASE_READ         "read"
 #define STEP_BYTES         ((size_t)1 << 20) /* between two looks at the control */
 #define FIRST_BYTES        ((size_t)1 << 16) /* for files whose size is unknown */
+#define PART_BYTES         ((size_t)4 << 20) /* of a wide read: whole huge pages, read in a few ms */
 #define POLL_MS            20
 #define TEMPORARY_ATTEMPTS 100
 
@@ -89,8 +91,62 @@ static m2snet_status wait_for_data(int file, const char *path, m2s_control *cont
     return M2SNET_STATUS_OK;
 }
 
+/* A file of known size, read by several threads at once: most of the time goes into copying, and into the first touch
+ * of the memory. */
+typedef struct wide_read {
+    int file;
+    uint8_t *block;
+    size_t bytes;
+    atomic_size_t whole; /* all bytes before this one are there */
+} wide_read;
+
+static void read_part(void *argument, int64_t chunk, int worker)
+{
+    wide_read *wide = argument;
+    size_t begin = (size_t)chunk * PART_BYTES;
+    size_t end = wide->bytes - begin < PART_BYTES ? wide->bytes : begin + PART_BYTES;
+
+    (void)worker;
+    while (begin < end) {
+        ssize_t got = pread(wide->file, wide->block + begin, end - begin, (off_t)begin);
+        if (got > 0) {
+            begin += (size_t)got;
+        } else if (got == 0 || errno != EINTR) {
+            break;
+        }
+    }
+    if (begin < end) {
+        size_t whole = atomic_load(&wide->whole);
+        while (begin < whole && !atomic_compare_exchange_weak(&wide->whole, &whole, begin)) {
+        }
+    }
+}
+
+/* Reads what it can. Whatever stops it (an end too early, an error, a file that cannot seek) meets the plain reading
+ * that follows at *size, which knows what to say. */
+static m2snet_status read_wide(m2s_pool *pool, int file, uint8_t *block, size_t bytes, m2s_control *control,
+                               size_t *size, m2snet_error *error)
+{
+    wide_read wide = { .file = file, .block = block, .bytes = bytes };
+    m2s_task task = { read_part, &wide, (int64_t)((bytes + PART_BYTES - 1) / PART_BYTES), NULL };
+    m2snet_status status;
+
+    atomic_init(&wide.whole, bytes);
+    M2S_TRY(m2s_pool_run(pool, &task, 1, control, PHASE_READ, error));
+    size_t whole = atomic_load(&wide.whole);
+    *size = lseek(file, (off_t)whole, SEEK_SET) == (off_t)whole ? whole : 0;
+fail:
+    return status;
+}
+
 m2snet_status m2s_file_read(m2s_memory *memory, const char *path, uint64_t max_bytes, m2s_control *control,
                             uint8_t **data, size_t *size_bytes, m2snet_error *error)
+{
+    return m2s_file_read_wide(memory, NULL, path, max_bytes, control, data, size_bytes, error);
+}
+
+m2snet_status m2s_file_read_wide(m2s_memory *memory, m2s_pool *pool, const char *path, uint64_t max_bytes,
+                                 m2s_control *control, uint8_t **data, size_t *size_bytes, m2snet_error *error)
 {
     m2snet_status status;
     uint8_t *block = NULL;
@@ -111,6 +167,9 @@ m2snet_status m2s_file_read(m2s_memory *memory, const char *path, uint64_t max_b
     if (block == NULL) {
         status = m2s_fail_memory(error, path, capacity);
         goto fail;
+    }
+    if (pool != NULL && known > PART_BYTES) {
+        M2S_TRY(read_wide(pool, file, block, (size_t)known, control, &size, error));
     }
     for (;;) {
         if (known == 0) {

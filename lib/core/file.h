@@ -9,6 +9,7 @@
 
 #include "core/control.h"
 #include "core/memory.h"
+#include "core/threads.h"
 
 /* Fails with M2SNET_STATUS_IO: the formatted text, ": ", and the system's words for error_number. */
 __attribute__((format(printf, 3, 4))) m2snet_status m2s_fail_errno(m2snet_error *error, int error_number,
@@ -21,6 +22,10 @@ __attribute__((format(printf, 3, 4))) m2snet_status m2s_fail_errno(m2snet_error 
  * also a wait for a pipe's writer. On failure *data is NULL and *size_bytes 0. */
 m2snet_status m2s_file_read(m2s_memory *memory, const char *path, uint64_t max_bytes, m2s_control *control,
                             uint8_t **data, size_t *size_bytes, m2snet_error *error);
+/* The same; the threads of pool (nullable) share the reading of a large regular file. The phase then counts parts
+ * before it counts bytes. */
+m2snet_status m2s_file_read_wide(m2s_memory *memory, m2s_pool *pool, const char *path, uint64_t max_bytes,
+                                 m2s_control *control, uint8_t **data, size_t *size_bytes, m2snet_error *error);
 
 /* A file that is being written: a hidden temporary in the target's folder. One thread at a time. Start from
  * M2S_FILE_WRITER_NONE; between begin and commit/abort the members are the functions' own. */

@@ -10,8 +10,9 @@
 #define WATCH_INTERVAL_NS 4000000 /* how often a waiting caller reports progress */
 #define BARRIER_SPINS     4000    /* some 50 us: the usual wait for another worker's last chunk */
 
-/* One m2s_pool_run, on its caller's stack; all members guarded by the pool's mutex. */
-typedef struct job {
+/* Tasks that somebody handed to the pool; all members guarded by its mutex. */
+typedef struct m2s_job {
+    m2s_pool *pool;
     const m2s_task *tasks;
     int64_t task_count;
     m2s_control *control;
@@ -21,8 +22,9 @@ typedef struct job {
     int64_t running;     /* chunks on workers now */
     uint64_t started_ns; /* current task; 0 = not begun */
     bool stopped;
+    bool listed; /* among the pool's jobs; false = over */
     pthread_cond_t finished;
-    struct job *next;
+    struct m2s_job *next;
 } job;
 
 struct m2s_pool {
@@ -59,9 +61,20 @@ static void announce(m2s_pool *pool)
     }
 }
 
-static bool job_is_over(const job *j)
+/* Takes a job that is over off the list and wakes who waits for it. */
+static void job_retire_if_over(m2s_pool *pool, job *j)
 {
-    return j->running == 0 && (j->stopped || j->task == j->task_count);
+    if (!j->listed || j->running > 0 || (!j->stopped && j->task < j->task_count)) {
+        return;
+    }
+    for (job **link = &pool->jobs; *link != NULL; link = &(*link)->next) {
+        if (*link == j) {
+            *link = j->next;
+            break;
+        }
+    }
+    j->listed = false;
+    pthread_cond_broadcast(&j->finished);
 }
 
 /* Moves past finished (and empty) tasks. */
@@ -85,12 +98,11 @@ static void job_advance(m2s_pool *pool, job *j)
 
 static job *job_with_work(m2s_pool *pool)
 {
-    for (job *j = pool->jobs; j != NULL; j = j->next) {
+    for (job *j = pool->jobs, *next; j != NULL; j = next) {
+        next = j->next;
         if (!j->stopped && m2s_control_stopped(j->control)) {
             j->stopped = true;
-            if (j->running == 0) {
-                pthread_cond_signal(&j->finished);
-            }
+            job_retire_if_over(pool, j);
         }
         if (!j->stopped && j->task < j->task_count && j->next_chunk < j->tasks[j->task].chunks) {
             return j;
@@ -121,9 +133,7 @@ static void *worker_main(void *argument)
             j->running--;
             j->done_chunks++;
             job_advance(pool, j);
-            if (job_is_over(j)) {
-                pthread_cond_signal(&j->finished);
-            }
+            job_retire_if_over(pool, j);
             continue;
         }
         if (pool->jobs != NULL) { /* at a barrier: the next task is probably near */
@@ -215,11 +225,11 @@ static uint64_t units(const job *j, bool all)
 }
 
 /* Waits until the job is over, reporting progress meanwhile. Mutex held. */
-static void watch(m2s_pool *pool, job *j, const char *phase)
+static void watch(m2s_pool *pool, job *j, m2s_control *control, const char *phase)
 {
-    bool has_watcher = j->control != NULL && (j->control->user.progress != NULL || j->control->user.cancel != NULL);
+    bool has_watcher = control != NULL && (control->user.progress != NULL || control->user.cancel != NULL);
 
-    while (!job_is_over(j)) {
+    while (j->listed) {
         if (!has_watcher) {
             pthread_cond_wait(&j->finished, &pool->mutex);
             continue;
@@ -232,43 +242,86 @@ static void watch(m2s_pool *pool, job *j, const char *phase)
         pthread_cond_timedwait(&j->finished, &pool->mutex, &until);
         uint64_t done = units(j, false);
         pthread_mutex_unlock(&pool->mutex); /* the callback may take its time */
-        bool stop = m2s_control_report(j->control, phase, done, units(j, true));
+        bool stop = m2s_control_report(control, phase, done, units(j, true));
         pthread_mutex_lock(&pool->mutex);
         j->stopped |= stop && j->task < j->task_count;
+        job_retire_if_over(pool, j);
     }
+}
+
+static void job_begin(m2s_pool *pool, job *j)
+{
+    pthread_condattr_t monotonic;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&j->finished, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+
+    pthread_mutex_lock(&pool->mutex);
+    job **end = &pool->jobs;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = j;
+    j->listed = true;
+    job_advance(pool, j);
+    job_retire_if_over(pool, j); /* there may be nothing to do */
+    announce(pool);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+m2snet_status m2s_job_wait(m2s_job *j, m2s_control *control, const char *phase, m2snet_error *error)
+{
+    pthread_mutex_lock(&j->pool->mutex);
+    watch(j->pool, j, control, phase);
+    bool stopped = j->stopped;
+    pthread_mutex_unlock(&j->pool->mutex);
+    return stopped ? m2s_fail_cancelled(error, phase) : M2SNET_STATUS_OK;
 }
 
 m2snet_status m2s_pool_run(m2s_pool *pool, const m2s_task *tasks, int64_t count, m2s_control *control,
                            const char *phase, m2snet_error *error)
 {
-    job j = { .tasks = tasks, .task_count = count, .control = control };
-    pthread_condattr_t monotonic;
+    job j = { .pool = pool, .tasks = tasks, .task_count = count, .control = control };
+    m2snet_status status;
 
     if (m2s_control_report(control, phase, 0, units(&j, true))) {
         return m2s_fail_cancelled(error, phase);
     }
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&j.finished, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-
-    pthread_mutex_lock(&pool->mutex);
-    job_advance(pool, &j);
-    job **end = &pool->jobs;
-    while (*end != NULL) {
-        end = &(*end)->next;
-    }
-    *end = &j;
-    announce(pool);
-    watch(pool, &j, phase);
-    for (end = &pool->jobs; *end != &j; end = &(*end)->next) {
-    }
-    *end = j.next;
-    pthread_mutex_unlock(&pool->mutex);
+    job_begin(pool, &j);
+    status = m2s_job_wait(&j, control, phase, error);
     pthread_cond_destroy(&j.finished);
-    if (j.stopped) {
-        return m2s_fail_cancelled(error, phase);
+    if (status == M2SNET_STATUS_OK && m2s_control_report(control, phase, units(&j, true), units(&j, true))) {
+        status = m2s_fail_cancelled(error, phase);
     }
-    return m2s_control_report(control, phase, units(&j, true), units(&j, true)) ? m2s_fail_cancelled(error, phase)
-                                                                                : M2SNET_STATUS_OK;
+    return status;
+}
+
+m2snet_status m2s_pool_begin(m2s_pool *pool, const m2s_task *tasks, int64_t count, m2s_job **begun, m2snet_error *error)
+{
+    job *j = m2s_alloc(pool->memory, sizeof *j);
+
+    *begun = j;
+    if (j == NULL) {
+        return m2s_fail_memory(error, "work for the thread pool", sizeof *j);
+    }
+    *j = (job){ .pool = pool, .tasks = tasks, .task_count = count };
+    job_begin(pool, j);
+    return M2SNET_STATUS_OK;
+}
+
+void m2s_job_end(m2s_job *j)
+{
+    if (j == NULL) {
+        return;
+    }
+    m2s_pool *pool = j->pool;
+    pthread_mutex_lock(&pool->mutex);
+    j->stopped |= j->listed;
+    job_retire_if_over(pool, j);
+    watch(pool, j, NULL, NULL);
+    pthread_mutex_unlock(&pool->mutex);
+    pthread_cond_destroy(&j->finished);
+    m2s_free(pool->memory, j);
 }

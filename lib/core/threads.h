@@ -28,4 +28,15 @@ int m2s_pool_threads(const m2s_pool *pool);
 m2snet_status m2s_pool_run(m2s_pool *pool, const m2s_task *tasks, int64_t count, m2s_control *control,
                            const char *phase, m2snet_error *error);
 
+/* The same without waiting: the tasks run beside what comes later, and before it where workers are short. tasks must
+ * live until m2s_job_end. */
+typedef struct m2s_job m2s_job;
+m2snet_status m2s_pool_begin(m2s_pool *pool, const m2s_task *tasks, int64_t count, m2s_job **job, m2snet_error *error);
+/* Returns when all tasks are done; at once when they are. control and phase as above; a cancel stops the job for
+ * everybody. Any number of threads at once, never a worker. */
+m2snet_status m2s_job_wait(m2s_job *job, m2s_control *control, const char *phase, m2snet_error *error);
+/* Stops at the next chunk boundary, waits until no worker is in it, and frees it. Nobody may be waiting. NULL is fine.
+ */
+void m2s_job_end(m2s_job *job);
+
 #endif

@@ -98,6 +98,7 @@ static m2snet_status load_blob(m2snet_context *context, m2s_blob *blob, const ch
     m2snet_status status;
 
     M2S_TRY(create(context, &model, error));
+    M2S_TRY(m2s_digest_begin(&context->memory, context->host.pool, blob->data, blob->bytes, &blob->digest, error));
     M2S_TRY(m2s_store_load(&context->memory, blob, control, &model->store, error));
     M2S_TRY(m2s_fit_config(model->store, override_json, &model->config, error));
     M2S_TRY(complete(model, control, error));
@@ -129,7 +130,7 @@ static m2snet_status map_file(const char *path, m2s_blob *blob, m2snet_error *er
         if (data == MAP_FAILED) {
             status = m2s_fail_errno(error, errno, "%s", path);
         } else {
-            *blob = (m2s_blob){ data, (size_t)info.st_size, false, unmap };
+            *blob = (m2s_blob){ .data = data, .bytes = (size_t)info.st_size, .release = unmap };
         }
     }
     if (file >= 0) {
@@ -154,7 +155,8 @@ m2snet_status m2s_model_load_file(m2snet_context *context, const char *path, con
         M2S_TRY(map_file(path, &blob, error));
     } else {
         uint8_t *data;
-        M2S_TRY(m2s_file_read(&context->memory, path, MAX_FILE_BYTES, &control, &data, &blob.bytes, error));
+        M2S_TRY(m2s_file_read_wide(&context->memory, context->host.pool, path, MAX_FILE_BYTES, &control, &data,
+                                   &blob.bytes, error));
         blob.data = data;
         blob.writable = true;
     }

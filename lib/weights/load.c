@@ -59,8 +59,8 @@ static m2snet_status fail_unknown(const m2s_blob *blob, m2snet_error *error)
     return m2s_fail(error, M2SNET_STATUS_FORMAT, "unknown file format (first bytes%s): " EXPECTED, shown);
 }
 
-static m2snet_status hash(const m2s_blob *blob, m2s_control *control, char hex[M2S_SHA256_HEX_BYTES],
-                          m2snet_error *error)
+static m2snet_status hash_here(const m2s_blob *blob, m2s_control *control, char hex[M2S_SHA256_HEX_BYTES],
+                               m2snet_error *error)
 {
     m2s_sha256 state;
     const char *bytes = blob->data;
@@ -82,17 +82,21 @@ m2snet_status m2s_store_load(m2s_memory *memory, m2s_blob *blob, m2s_control *co
                              m2snet_error *error)
 {
     m2snet_status status;
-    char hex[M2S_SHA256_HEX_BYTES];
+    char hex[M2S_SHA256_HEX_BYTES] = "";
     bool safetensors = m2s_safetensors_recognise(blob->data, blob->bytes);
-    bool torch =
-        m2s_torch_zip_recognise(blob->data, blob->bytes) || m2s_torch_legacy_recognise(blob->data, blob->bytes);
+    bool legacy = m2s_torch_legacy_recognise(blob->data, blob->bytes);
+    bool torch = legacy || m2s_torch_zip_recognise(blob->data, blob->bytes);
 
     *store = NULL;
     if (!safetensors && !torch) {
         status = fail_unknown(blob, error);
         goto fail;
     }
-    M2S_TRY(hash(blob, control, hex, error)); /* first: readers may shift the bytes */
+    if (blob->digest == NULL) {
+        M2S_TRY(hash_here(blob, control, hex, error));
+    } else if (safetensors ? m2s_safetensors_moves(blob) : legacy && blob->writable) {
+        M2S_TRY(m2s_digest_wait(blob->digest, control, error));
+    }
     M2S_TRY(safetensors ? m2s_safetensors_read(memory, blob, store, error)
                         : m2s_torch_checkpoint_read(memory, blob, control, store, error));
     m2s_store_set_sha256(*store, hex);

@@ -7,7 +7,8 @@
 #include "weights/store.h"
 
 /* Reads safetensors or a PyTorch checkpoint. Takes blob over (also on failure; it is empty afterwards). The store
- * carries the SHA-256 of the bytes. Phase "read", unit bytes; control may be NULL. */
+ * carries the SHA-256 of the bytes: the blob's digest, or worked out here when it has none. Phase "read", unit bytes;
+ * control may be NULL. */
 m2snet_status m2s_store_load(m2s_memory *memory, m2s_blob *blob, m2s_control *control, m2s_store **store,
                              m2snet_error *error);
 

@@ -49,6 +49,16 @@ bool m2s_safetensors_recognise(const void *data, size_t bytes)
     return bytes > LENGTH_BYTES && start[LENGTH_BYTES] == '{' && read_length(start) <= M2S_SAFETENSORS_MAX_HEADER_BYTES;
 }
 
+static size_t misalignment(const m2s_blob *blob, size_t start)
+{
+    return ((uintptr_t)blob->data + start) % 8;
+}
+
+bool m2s_safetensors_moves(const m2s_blob *blob)
+{
+    return blob->writable && misalignment(blob, (size_t)(LENGTH_BYTES + read_length(blob->data))) != 0;
+}
+
 static m2snet_dtype dtype_from_name(const char *name)
 {
     for (m2snet_dtype dtype = M2SNET_DTYPE_F32; dtype <= M2SNET_DTYPE_BOOL; dtype++) {
@@ -258,7 +268,7 @@ m2snet_status m2s_safetensors_read(m2s_memory *memory, m2s_blob *blob, m2s_store
 
     unsigned char *data = (unsigned char *)blob->data + start;
     size_t data_bytes = blob->bytes - start;
-    size_t shift = (uintptr_t)data % 8;
+    size_t shift = misalignment(blob, start);
     if (shift != 0 && blob->writable && shift <= start) { /* over the header, which has been read */
         memmove(data - shift, data, data_bytes);
         data -= shift;

@@ -15,6 +15,9 @@
 /* Whether the bytes begin as a safetensors file does: a length that fits, and a '{'. */
 bool m2s_safetensors_recognise(const void *data, size_t bytes);
 
+/* Whether reading shifts the blob's bytes: its tensors are not aligned, and it is writable. */
+bool m2s_safetensors_moves(const m2s_blob *blob);
+
 /* Takes blob over (also on failure; it is empty afterwards). The store's order is the header's. */
 m2snet_status m2s_safetensors_read(m2s_memory *memory, m2s_blob *blob, m2s_store **store, m2snet_error *error);
 

@@ -38,6 +38,7 @@ struct m2s_store {
 
 void m2s_blob_release(m2s_memory *memory, m2s_blob *blob)
 {
+    m2s_digest_end(blob->digest);
     if (blob->data != NULL) {
         if (blob->release != NULL) {
             blob->release(blob->data, blob->bytes);
@@ -368,6 +369,11 @@ size_t m2s_store_bytes(const m2s_store *store)
 
 const char *m2s_store_sha256(const m2s_store *store)
 {
+    for (size_t i = 0; i < store->blob_count; i++) {
+        if (store->blobs[i].digest != NULL) {
+            return m2s_digest_hex(store->blobs[i].digest);
+        }
+    }
     return store->sha256;
 }
 

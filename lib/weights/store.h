@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/digest.h"
 #include "core/memory.h"
 #include "core/sha256.h"
 
@@ -29,6 +30,7 @@ typedef struct m2s_blob {
     size_t bytes;
     bool writable;                             /* readers may shift parts of it in place to align them */
     void (*release)(void *data, size_t bytes); /* NULL = m2s_free of data */
+    m2s_digest *digest;                        /* of the bytes as they came, perhaps still at work; may be NULL */
 } m2s_blob;
 void m2s_blob_release(m2s_memory *memory, m2s_blob *blob); /* an empty blob is fine; leaves an empty one */
 
@@ -91,7 +93,8 @@ const char *m2s_store_metadata_key(const m2s_store *store, size_t index);   /* N
 const char *m2s_store_metadata_value(const m2s_store *store, size_t index); /* NULL outside */
 const char *m2s_store_metadata(const m2s_store *store, const char *key);    /* NULL: not there */
 
-/* Of the file's bytes, 64 hexadecimal digits; "" until set. */
+/* Of the file's bytes, 64 hexadecimal digits; waits where a blob's digest is still at work, so call it before changing
+ * the data of a weight that was loaded. "" until set. */
 const char *m2s_store_sha256(const m2s_store *store);
 void m2s_store_set_sha256(m2s_store *store, const char hex[M2S_SHA256_HEX_BYTES]);
 

@@ -171,6 +171,85 @@ static void test_files_that_cannot_be_read(void **state)
     image_fixture_end(&f);
 }
 
+/* ---- several threads ---- */
+
+#define LARGE_BYTES ((size_t)9000001) /* three parts, the last one not full */
+
+typedef struct resizer {
+    const char *path;
+    size_t bytes; /* of the file from the first report on; 0 = as it is */
+    int calls, stop_at;
+} resizer;
+
+static int resize_once(void *user, const m2snet_progress *progress)
+{
+    resizer *r = user;
+
+    assert_string_equal(progress->phase, "read");
+    if (r->calls++ == 0 && r->bytes != 0) {
+        assert_int_equal(truncate(r->path, (off_t)r->bytes), 0);
+    }
+    return r->calls == r->stop_at;
+}
+
+static uint8_t byte_at(size_t i)
+{
+    return (uint8_t)(i * 131 >> 7);
+}
+
+static void test_wide_reading(void **state)
+{
+    /* As it is; cut off inside the last and the first part and at a part's end; grown by zeros. */
+    static const size_t sizes[] = { 0, LARGE_BYTES - 5, 100, (size_t)4 << 20, LARGE_BYTES + 3000000 };
+    image_fixture f;
+    place p;
+    uint8_t *data, *expected = malloc(LARGE_BYTES);
+    size_t size;
+
+    (void)state;
+    image_fixture_begin(&f, 0);
+    make_place(&p, "large");
+    assert_non_null(expected);
+    for (size_t i = 0; i < LARGE_BYTES; i++) {
+        expected[i] = byte_at(i);
+    }
+    for (int threads = 1; threads <= 3; threads += 2) {
+        m2s_pool *pool;
+        assert_int_equal(m2s_pool_create(&f.memory, threads, &pool, &f.error), 0);
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            resizer r = { .path = p.path, .bytes = sizes[i] };
+            m2snet_control user = { .progress = resize_once, .progress_user = &r };
+            m2s_control control;
+            FILE *file = fopen(p.path, "wb");
+            assert_non_null(file);
+            assert_int_equal(fwrite(expected, 1, LARGE_BYTES, file), LARGE_BYTES);
+            assert_int_equal(fclose(file), 0);
+            m2s_control_init(&control, &user);
+            assert_int_equal(m2s_file_read_wide(&f.memory, pool, p.path, UINT64_MAX, &control, &data, &size, &f.error),
+                             0);
+            size_t kept = r.bytes == 0 || r.bytes > LARGE_BYTES ? LARGE_BYTES : r.bytes;
+            assert_int_equal(size, r.bytes == 0 ? LARGE_BYTES : r.bytes);
+            assert_int_equal(memcmp(data, expected, kept), 0);
+            for (size_t k = kept; k <= size; k++) {
+                assert_int_equal(data[k], 0);
+            }
+            m2s_free(&f.memory, data);
+        }
+        resizer r = { .path = p.path, .stop_at = 1 };
+        m2snet_control user = { .progress = resize_once, .progress_user = &r };
+        m2s_control control;
+        m2s_control_init(&control, &user);
+        assert_int_equal(m2s_file_read_wide(&f.memory, pool, p.path, UINT64_MAX, &control, &data, &size, &f.error),
+                         M2SNET_STATUS_CANCELLED);
+        assert_null(data);
+        m2s_pool_destroy(pool);
+    }
+    free(expected);
+    unlink(p.path);
+    rmdir(p.folder);
+    image_fixture_end(&f);
+}
+
 static void test_pipes(void **state)
 {
     image_fixture f;
@@ -258,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_files_keep_permissions_and_links),
         cmocka_unit_test(test_files_that_are_no_place_to_write),
         cmocka_unit_test(test_files_that_cannot_be_read),
+        cmocka_unit_test(test_wide_reading),
         cmocka_unit_test(test_pipes),
         cmocka_unit_test(test_abort_leaves_the_target),
         cmocka_unit_test(test_a_full_disk),

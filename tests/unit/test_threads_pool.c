@@ -250,6 +250,60 @@ static void test_cancel_beside_others(void **state)
     end(pool, &memory);
 }
 
+/* ---- without waiting ---- */
+
+static void *wait_for(void *argument)
+{
+    return m2s_job_wait(argument, NULL, "job", NULL) == M2SNET_STATUS_OK ? argument : NULL;
+}
+
+static void test_jobs(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads += 3) {
+        m2s_memory memory;
+        m2s_pool *pool = begin(&memory, threads);
+        m2s_job *job;
+        for (int repetition = 0; repetition < 20; repetition++) {
+            step steps[TASKS], others[TASKS];
+            m2s_task tasks[TASKS], other_tasks[TASKS];
+            pthread_t waiters[3];
+            make_steps(steps, tasks, TASKS, chunk_counts, threads);
+            make_steps(others, other_tasks, TASKS, chunk_counts, threads);
+            assert_int_equal(m2s_pool_begin(pool, tasks, TASKS, &job, NULL), M2SNET_STATUS_OK);
+            for (int i = 0; i < 3; i++) {
+                assert_int_equal(pthread_create(&waiters[i], NULL, wait_for, job), 0);
+            }
+            assert_int_equal(m2s_pool_run(pool, other_tasks, TASKS, NULL, "test", NULL), M2SNET_STATUS_OK);
+            for (int i = 0; i < 3; i++) {
+                void *done;
+                assert_int_equal(pthread_join(waiters[i], &done), 0);
+                assert_ptr_equal(done, job);
+            }
+            assert_int_equal(m2s_job_wait(job, NULL, "job", NULL), M2SNET_STATUS_OK);
+            m2s_job_end(job);
+            assert_int_equal(check_steps(steps, TASKS, true) + check_steps(others, TASKS, true), 0);
+        }
+        for (int repetition = 0; repetition < 20; repetition++) { /* ended before its time */
+            step steps[TASKS];
+            m2s_task tasks[TASKS];
+            make_steps(steps, tasks, TASKS, chunk_counts, threads);
+            assert_int_equal(m2s_pool_begin(pool, tasks, TASKS, &job, NULL), M2SNET_STATUS_OK);
+            m2s_job_end(job);
+            assert_int_equal(check_steps(steps, TASKS, false), 0);
+        }
+        assert_int_equal(m2s_pool_begin(pool, NULL, 0, &job, NULL), M2SNET_STATUS_OK);
+        assert_int_equal(m2s_job_wait(job, NULL, "nothing", NULL), M2SNET_STATUS_OK);
+        m2s_job_end(job);
+        m2s_job_end(NULL);
+
+        memory.limit_bytes = memory.used_bytes + 1;
+        assert_int_equal(m2s_pool_begin(pool, NULL, 0, &job, NULL), M2SNET_STATUS_OUT_OF_MEMORY);
+        assert_null(job);
+        end(pool, &memory);
+    }
+}
+
 /* ---- progress and time ---- */
 
 static void sleep_a_little(void *argument, int64_t chunk, int worker)
@@ -371,10 +425,10 @@ static void test_create_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),        cmocka_unit_test(test_callers),
-        cmocka_unit_test(test_cancel),       cmocka_unit_test(test_cancel_beside_others),
-        cmocka_unit_test(test_progress),     cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_create_fails),
+        cmocka_unit_test(test_order),   cmocka_unit_test(test_callers),
+        cmocka_unit_test(test_cancel),  cmocka_unit_test(test_cancel_beside_others),
+        cmocka_unit_test(test_jobs),    cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_create_fails),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
