@@ -712,6 +712,65 @@ M2SNET_API m2snet_status m2snet_evaluator_curve(const m2snet_evaluator *evaluato
 M2SNET_API m2snet_status m2snet_evaluator_json(m2snet_evaluator *evaluator, int32_t folds, const char **json,
                                                m2snet_error *error);
 
+/* Whether probabilities mean what they say: the pixels of a picture, or of all pictures that count together, in bins of
+ * the predicted probability gray / 255 (not stretched), and how many of each bin lie inside the mask. */
+#define M2SNET_MAX_CALIBRATION_BINS 64
+typedef struct m2snet_calibration {
+    size_t struct_size;
+    int32_t bin_count;
+    int64_t pixels;
+    double ece;   /* sum over bins of (share of the pixels) |probability - observed| */
+    double mce;   /* largest |probability - observed| of a bin that has pixels */
+    double brier; /* mean of (gray / 255 - inside)^2 */
+    struct {
+        int64_t pixels;
+        double probability;              /* mean prediction of the bin; NaN where it has no pixel */
+        double observed;                 /* share of its pixels inside the mask; NaN where it has no pixel */
+    } bins[M2SNET_MAX_CALIBRATION_BINS]; /* bin i: i <= bin_count gray / 255 < i + 1; 255 is in the last */
+} m2snet_calibration;
+/* bin_count: 1..M2SNET_MAX_CALIBRATION_BINS. index -1: of the set. */
+M2SNET_API m2snet_status m2snet_evaluator_calibration(const m2snet_evaluator *evaluator, int32_t index,
+                                                      int32_t bin_count, m2snet_calibration *calibration,
+                                                      m2snet_error *error);
+
+/* Bland and Altman's numbers of the areas: prediction (x > 0.5) less mask, over the images that count. In mm2 with the
+ * first spacing; pixels with spacing 1 x 1. */
+typedef struct m2snet_area_agreement {
+    size_t struct_size;
+    int32_t count;
+    double bias;         /* mean of the differences */
+    double deviation;    /* their standard deviation, divisor count - 1; NaN for one image, and so are the limits */
+    double lower, upper; /* limits of agreement: bias -+ 1.96 deviation */
+} m2snet_area_agreement;
+M2SNET_API m2snet_status m2snet_evaluator_area_agreement(const m2snet_evaluator *evaluator,
+                                                         m2snet_area_agreement *agreement, m2snet_error *error);
+
+typedef struct m2snet_compare_options {
+    size_t struct_size;
+    int32_t resamples;      /* 100..1000000; default 10000 */
+    double level;           /* of the interval: 0.5..0.999; default 0.95 */
+    uint64_t seed;          /* default 0 */
+    m2snet_control control; /* phase "bootstrap" */
+} m2snet_compare_options;
+M2SNET_API void m2snet_compare_options_init(m2snet_compare_options *options);
+
+typedef struct m2snet_difference {
+    size_t struct_size;
+    int32_t pairs;        /* images that count in both evaluators, with the number defined in both */
+    double first, second; /* the set's number over these images alone */
+    double difference;    /* second - first */
+    double low, high;     /* percentile interval of the difference; NaN for a single image */
+    double share_above;   /* of the resamples with a difference above 0, those at 0 counted half */
+} m2snet_difference;
+/* Paired bootstrap of one number of the set, by its JSON key ("dice_mean", "em_max", "hd95" of the first spacing, ...;
+ * not "authors_fm_max"): images, matched by name, are drawn with replacement, the same ones for both sides, and the
+ * set's number is taken anew. The same seed gives the same draws for every key; results do not depend on the number of
+ * threads. MISMATCH when the evaluators score in different ways (empty policy, spacing, connectivity, penalty) or no
+ * image is in both; UNSUPPORTED with labels. */
+M2SNET_API m2snet_status m2snet_evaluator_compare(const m2snet_evaluator *first, const m2snet_evaluator *second,
+                                                  const char *key, const m2snet_compare_options *options,
+                                                  m2snet_difference *difference, m2snet_error *error);
+
 /* ---- Datasets ------------------------------------------------------------ */
 
 /* Pairs of a picture's file and its mask's file, for training: from folders and lists, several sets joined, each pair

@@ -2,6 +2,8 @@
  * Evaluation. */
 #include "api/api.h"
 #include "core/options.h"
+#include "eval/agreement.h"
+#include "eval/compare.h"
 #include "eval/evaluator.h"
 #include "eval/report.h"
 
@@ -279,6 +281,66 @@ m2snet_status m2snet_evaluator_curve(const m2snet_evaluator *evaluator, int32_t 
 fail:
     return status;
 }
+
+m2snet_status m2snet_evaluator_calibration(const m2snet_evaluator *evaluator, int32_t index, int32_t bin_count,
+                                           m2snet_calibration *calibration, m2snet_error *error)
+{
+    m2snet_calibration known;
+    m2snet_status status;
+
+    M2S_REQUIRE(evaluator);
+    M2S_TRY(m2s_evaluator_need_labels(evaluator, false, error));
+    M2S_TRY(m2s_calibration_make(evaluator, index, bin_count, &known, error));
+    M2S_TRY(m2s_options_export("m2snet_calibration", &known, sizeof known, calibration, error));
+fail:
+    return status;
+}
+
+m2snet_status m2snet_evaluator_area_agreement(const m2snet_evaluator *evaluator, m2snet_area_agreement *agreement,
+                                              m2snet_error *error)
+{
+    m2snet_area_agreement known;
+    m2snet_status status;
+
+    M2S_REQUIRE(evaluator);
+    M2S_TRY(m2s_evaluator_need_labels(evaluator, false, error));
+    M2S_TRY(m2s_area_agreement_make(evaluator, &known, error));
+    M2S_TRY(m2s_options_export("m2snet_area_agreement", &known, sizeof known, agreement, error));
+fail:
+    return status;
+}
+
+/* ---- two sets ---- */
+
+void m2snet_compare_options_init(m2snet_compare_options *options)
+{
+    if (options != NULL) {
+        m2s_compare_options_default(options);
+    }
+}
+
+m2snet_status m2snet_evaluator_compare(const m2snet_evaluator *first, const m2snet_evaluator *second, const char *key,
+                                       const m2snet_compare_options *options, m2snet_difference *difference,
+                                       m2snet_error *error)
+{
+    m2snet_compare_options settings;
+    m2snet_difference known;
+    m2snet_status status;
+
+    M2S_REQUIRE(first);
+    M2S_REQUIRE(second);
+    M2S_REQUIRE(key);
+    M2S_TRY(m2s_evaluator_need_labels(first, false, error));
+    M2S_TRY(m2s_evaluator_need_labels(second, false, error));
+    m2s_compare_options_default(&settings);
+    M2S_TRY(m2s_options_import("m2snet_compare_options", options, &settings, sizeof settings, error));
+    M2S_TRY(m2s_compare(first, second, key, &settings, &known, error));
+    M2S_TRY(m2s_options_export("m2snet_difference", &known, sizeof known, difference, error));
+fail:
+    return status;
+}
+
+/* ---- everything ---- */
 
 m2snet_status m2snet_evaluator_json(m2snet_evaluator *evaluator, int32_t folds, const char **json, m2snet_error *error)
 {

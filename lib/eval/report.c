@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/json.h"
+#include "eval/agreement.h"
 
 static m2snet_status put_number(m2s_json *object, const char *key, double value, m2snet_error *error)
 {
@@ -363,6 +364,47 @@ fail:
     return status;
 }
 
+#define REPORT_BINS 10 /* of the calibration */
+
+static m2snet_status put_calibration(const m2snet_evaluator *evaluator, m2s_json *root, m2snet_error *error)
+{
+    m2snet_calibration c;
+    m2s_json *object, *bins, *bin;
+    m2snet_status status;
+
+    M2S_TRY(m2s_calibration_make(evaluator, -1, REPORT_BINS, &c, error));
+    const keyed numbers[] = { { "ece", c.ece }, { "mce", c.mce }, { "brier", c.brier } };
+    M2S_TRY(put_object(root, "calibration", &object, error));
+    M2S_TRY(m2s_json_put_integer(object, "pixels", c.pixels, error));
+    M2S_TRY(put_keyed(object, numbers, sizeof numbers / sizeof numbers[0], error));
+    M2S_TRY(put_list(object, "bins", &bins, error));
+    for (int32_t i = 0; i < c.bin_count; i++) {
+        M2S_TRY(put_object(bins, NULL, &bin, error));
+        M2S_TRY(m2s_json_put_integer(bin, "pixels", c.bins[i].pixels, error));
+        M2S_TRY(put_number(bin, "probability", c.bins[i].probability, error));
+        M2S_TRY(put_number(bin, "observed", c.bins[i].observed, error));
+    }
+fail:
+    return status;
+}
+
+static m2snet_status put_areas(const m2snet_evaluator *evaluator, m2s_json *root, m2snet_error *error)
+{
+    m2snet_area_agreement a;
+    m2s_json *object;
+    m2snet_status status;
+
+    M2S_TRY(m2s_area_agreement_make(evaluator, &a, error));
+    const keyed numbers[] = {
+        { "bias", a.bias }, { "deviation", a.deviation }, { "lower", a.lower }, { "upper", a.upper }
+    };
+    M2S_TRY(put_object(root, "area_agreement", &object, error));
+    M2S_TRY(m2s_json_put_string(object, "spacing", evaluator->settings.spacing_keys[0], error));
+    M2S_TRY(put_keyed(object, numbers, sizeof numbers / sizeof numbers[0], error));
+fail:
+    return status;
+}
+
 /* [ { "name": ..., "message": ... }, ... ] of the failures or of the warnings. */
 static m2snet_status put_messages(const m2snet_evaluator *evaluator, bool failures, m2s_json *root, m2snet_error *error)
 {
@@ -434,6 +476,10 @@ m2snet_status m2s_report_write(const m2snet_evaluator *evaluator, int32_t folds,
     M2S_TRY(put_head(evaluator, &info, root, error));
     M2S_TRY(put_images(evaluator, root, error));
     M2S_TRY(put_dataset(evaluator, &info, folds, root, error));
+    if (info.counted > 0 && evaluator->settings.label_count == 0) {
+        M2S_TRY(put_calibration(evaluator, root, error));
+        M2S_TRY(put_areas(evaluator, root, error));
+    }
     M2S_TRY(put_empty_masks(evaluator, root, error));
     M2S_TRY(put_messages(evaluator, true, root, error));
     M2S_TRY(put_messages(evaluator, false, root, error));

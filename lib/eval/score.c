@@ -430,6 +430,7 @@ m2snet_status m2s_score_pair(m2s_scratch *scratch, const m2s_eval_settings *sett
     M2S_TRY(m2s_plane_threshold(scratch, M2S_SCRATCH_INSIDE, pair.mask, pair.height, pair.width,
                                 m2s_mask_first_inside(M2S_MASK_ABOVE_128, pair.mask_max), &inside, error));
     m2s_histogram_count(pair.prediction, &inside, &histogram);
+    result->gray = histogram;
     m2s_sweep_make(&histogram, &levels, &result->sweep);
 
     m2s_counts fixed = m2s_counts_at_half(&histogram, &levels, false);

@@ -39,6 +39,7 @@ enum {
 /* Everything that sets are made of. */
 typedef struct m2s_pair_scores {
     m2snet_scores scores;
+    m2s_histogram gray; /* of the prediction as it came, before it is stretched */
     m2s_sweep sweep;
     m2s_sweep authors_sweep; /* PROFILE_AUTHORS */
     uint32_t warnings;
