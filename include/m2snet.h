@@ -836,6 +836,307 @@ typedef struct m2snet_augment_options {
     double p_noise, noise_low, noise_high;    /* standard deviation, the full range of levels being 1; 0..1 */
 } m2snet_augment_options;
 
+/* ---- Objectives ---------------------------------------------------------- */
+
+/* A frozen classifier whose features measure how far a prediction is from its mask (the paper's loss network).
+ * Immutable; any number of threads, objectives and trainers may share it. */
+typedef struct m2snet_lossnet m2snet_lossnet;
+
+typedef struct m2snet_lossnet_options {
+    size_t struct_size;
+    const char *family; /* "vgg16"; NULL: told by the file's keys */
+    m2snet_control control;
+} m2snet_lossnet_options;
+M2SNET_API void m2snet_lossnet_options_init(m2snet_lossnet_options *options);
+
+/* Loads torchvision's checkpoint of the classifier (.pth or .safetensors) by its own keys ("features.0.weight"); its
+ * last layers are not needed and ignored. A file that does not fit gives M2SNET_STATUS_MISMATCH and a table. */
+M2SNET_API m2snet_status m2snet_lossnet_load_file(m2snet_context *context, const char *path,
+                                                  const m2snet_lossnet_options *options, m2snet_lossnet **lossnet,
+                                                  m2snet_error *error);
+/* One with drawn weights, for tests. family NULL: "vgg16". */
+M2SNET_API m2snet_status m2snet_lossnet_create(m2snet_context *context, const char *family, uint64_t seed,
+                                               m2snet_lossnet **lossnet, m2snet_error *error);
+M2SNET_API void m2snet_lossnet_destroy(m2snet_lossnet *lossnet);
+
+typedef enum m2snet_bce_form {
+    M2SNET_BCE_WEIGHTED = 0, /* the paper's: pixels near the mask's border count more */
+    M2SNET_BCE_MEAN = 1      /* the released code's: the mean over all pixels */
+} m2snet_bce_form;
+
+typedef enum m2snet_lossnet_distance {
+    M2SNET_LOSSNET_MSE = 0, /* mean of squares of each tap */
+    M2SNET_LOSSNET_L2 = 1   /* Euclidean norm of each picture's tap, mean over pictures */
+} m2snet_lossnet_distance;
+
+/* What training makes small: a weighted sum of terms. A term of weight 0 is not computed. docs/training.md has the
+ * formulas. */
+typedef struct m2snet_objective_options {
+    size_t struct_size;
+    double bce_weight; /* binary cross-entropy; 1 */
+    double iou_weight; /* weighted intersection over union; 1 */
+    double dice_weight;
+    double cross_entropy_weight; /* of classes that exclude each other: wants softmax */
+    double lossnet_weight;       /* 0.1; counts only with a lossnet */
+    m2snet_bce_form bce_form;
+    int32_t softmax;                          /* 1: classes exclude each other. 0: each channel is a mask of its own */
+    int32_t batch_dice;                       /* 1: Dice of the whole batch; 0: of each picture */
+    m2snet_lossnet *lossnet;                  /* NULL: no such term */
+    m2snet_lossnet_distance lossnet_distance; /* MSE */
+    int32_t lossnet_size_px;                  /* side of its input, 224; 0: the picture's own size */
+} m2snet_objective_options;
+M2SNET_API void m2snet_objective_options_init(m2snet_objective_options *options);
+/* "paper" (the defaults), "released", "softmax" (cross-entropy and Dice). Keeps lossnet. INVALID_ARGUMENT: any other
+ * name. */
+M2SNET_API m2snet_status m2snet_objective_options_preset(m2snet_objective_options *options, const char *name,
+                                                         m2snet_error *error);
+
+typedef struct m2snet_objective_values {
+    size_t struct_size;
+    double loss;                                   /* the weighted sum */
+    double bce, iou, dice, cross_entropy, lossnet; /* before weighting; 0 for a term that is not computed */
+} m2snet_objective_values;
+
+/* The objective of logits (n, h, w, c) against a mask of the same shape (0..1), and its gradient with respect to the
+ * logits (nullable). Computed in F64 when logits are F64 (backend "ref"), else in F32. Tensors of any strides.
+ * control may be NULL. */
+M2SNET_API m2snet_status m2snet_objective_evaluate(m2snet_context *context, const m2snet_objective_options *options,
+                                                   const m2snet_tensor *logits, const m2snet_tensor *mask,
+                                                   m2snet_objective_values *values, m2snet_tensor *gradient,
+                                                   const m2snet_control *control, m2snet_error *error);
+
+/* ---- Training ------------------------------------------------------------ */
+
+/* Trains a copy of a model's weights. One thread at a time, like a session; the model it was made from stays as it is.
+ * A step is taken as a whole or not at all: after a failure or a cancel the weights are those before it. */
+typedef struct m2snet_trainer m2snet_trainer;
+
+typedef enum m2snet_optimiser { M2SNET_OPTIMISER_SGD = 0, M2SNET_OPTIMISER_ADAMW = 1 } m2snet_optimiser;
+
+/* The learning rate's course, as a factor of learning_rate. e of E epochs; t = share of all steps that are done. */
+typedef enum m2snet_schedule {
+    M2SNET_SCHEDULE_TRIANGLE = 0,      /* 1 - |2 (e + 1) / (E + 1) - 1|: constant within an epoch */
+    M2SNET_SCHEDULE_WARMUP_LINEAR = 1, /* rises to 1 over the share `warmup` of the steps, then falls to 0 */
+    M2SNET_SCHEDULE_POLY = 2,          /* after the warm-up: (1 - t)^power */
+    M2SNET_SCHEDULE_COSINE = 3,        /* after the warm-up: (1 + cos(pi t)) / 2 */
+    M2SNET_SCHEDULE_CONSTANT = 4       /* after the warm-up: 1 */
+} m2snet_schedule;
+
+typedef struct m2snet_trainer_options {
+    size_t struct_size;
+    const m2snet_objective_options *objective; /* NULL: the defaults; copied, its lossnet is kept alive */
+    m2snet_optimiser optimiser;                /* SGD */
+    double learning_rate;                      /* of the head; 0.05 */
+    double encoder_rate;                       /* the encoder's share of it; 0.1 */
+    double momentum;                           /* SGD; AdamW: beta1. 0.9 */
+    double beta2;                              /* AdamW; 0.999 */
+    double epsilon;                            /* AdamW; 1e-8 */
+    double weight_decay;                       /* 5e-4, of every parameter */
+    int32_t nesterov;                          /* SGD; 1 */
+    m2snet_schedule schedule;                  /* TRIANGLE */
+    double warmup;                             /* share of all steps, 0..1; 0.05. Not TRIANGLE */
+    double power;                              /* POLY; 0.9 */
+    int64_t epochs;                            /* what the schedule spans when steps are the caller's; 50 ... */
+    int64_t steps_per_epoch;     /* ... 0: unknown, every epoch is one step. m2snet_trainer_fit knows both */
+    double clip_norm;            /* of all gradients together; 0: none */
+    int32_t accumulate;          /* steps for each update; gradients are averaged. 1 */
+    int32_t freeze_encoder;      /* 1: the encoder stays as it is */
+    int32_t freeze_batch_norm;   /* 1: running statistics normalise, and stay */
+    double ema_decay;            /* of averaged weights; 0: none are kept */
+    int32_t recompute;           /* 1: less memory, more time */
+    int32_t max_bad_steps;       /* steps in a row with a loss or gradient that is not finite; then the
+                                  * call fails. Each is skipped: nothing changes. 10; 0: the first fails */
+    uint64_t seed;               /* of batches and augmentation */
+    m2snet_precision precision;  /* F32; F64 on backend "ref" */
+    int32_t max_plans;           /* compiled shapes kept, 1..64; 8 */
+    uint64_t memory_limit_bytes; /* cap on the scratch of a step; 0: none */
+} m2snet_trainer_options;
+M2SNET_API void m2snet_trainer_options_init(m2snet_trainer_options *options);
+/* "paper" (the defaults), "released" (one rate for all), "compact" (from random weights, polyp-compact's), "finetune"
+ * (a few pictures, gentle). Leaves objective, seed, precision, max_plans and memory_limit_bytes alone. */
+M2SNET_API m2snet_status m2snet_trainer_options_preset(m2snet_trainer_options *options, const char *name,
+                                                       m2snet_error *error);
+
+M2SNET_API m2snet_status m2snet_trainer_create(m2snet_model *model, const m2snet_trainer_options *options,
+                                               m2snet_trainer **trainer, m2snet_error *error);
+M2SNET_API void m2snet_trainer_destroy(m2snet_trainer *trainer);
+
+/* The numbers of one step. */
+typedef struct m2snet_train_row {
+    size_t struct_size;
+    int64_t epoch;   /* from 0 */
+    int64_t batch;   /* in the epoch, from 0 */
+    int64_t batches; /* of an epoch; 0: unknown */
+    int64_t step;    /* steps taken so far, this one included */
+    int64_t updates; /* of the parameters so far */
+    double loss, bce, iou, dice, cross_entropy, lossnet;
+    double grad_norm; /* of all gradients together, before clipping */
+    double rate;
+    int32_t finite;    /* 0: loss or gradient was not finite, and the step was skipped */
+    int32_t bad_steps; /* of those, in a row */
+    int32_t images, height, width;
+    double milliseconds;         /* of the step */
+    double waiting_milliseconds; /* for its pictures */
+} m2snet_train_row;
+
+/* One step with the caller's batch: images (n, h, w, 3) normalised, masks (n, h, w, classes) 0..1, any strides. rate:
+ * the head's learning rate; negative: the schedule's. row and control may be NULL. A skipped step is OK with finite 0,
+ * until max_bad_steps of them gives MISMATCH. */
+M2SNET_API m2snet_status m2snet_trainer_step(m2snet_trainer *trainer, const m2snet_tensor *images,
+                                             const m2snet_tensor *masks, double rate, m2snet_train_row *row,
+                                             const m2snet_control *control, m2snet_error *error);
+
+typedef enum m2snet_sampler {
+    M2SNET_SAMPLER_CONCAT = 0,  /* the union of all sets, a set of weight w as w copies, shuffled */
+    M2SNET_SAMPLER_BALANCED = 1 /* every batch is split over the sets in proportion to their weights */
+} m2snet_sampler;
+
+typedef enum m2snet_unreadable {
+    M2SNET_UNREADABLE_STOP = 0, /* a picture that cannot be read ends the run */
+    M2SNET_UNREADABLE_SKIP = 1  /* the next one takes its place; logged, and counted */
+} m2snet_unreadable;
+
+typedef enum m2snet_best { M2SNET_BEST_DICE = 0, M2SNET_BEST_IOU = 1 } m2snet_best;
+
+/* The numbers of one epoch, and of its validation. */
+typedef struct m2snet_epoch_row {
+    size_t struct_size;
+    int64_t epoch, epochs; /* epoch from 0 */
+    int64_t step, updates;
+    double loss, bce, iou, dice, cross_entropy, lossnet; /* means over the epoch's finite steps (since a resume) */
+    double rate;                                         /* of the last step */
+    int64_t images;                                      /* seen in this epoch (since a resume) */
+    int64_t bad_steps;                                   /* skipped in this epoch (since a resume) */
+    int64_t unreadable;                                  /* pictures skipped in this run */
+    double seconds, validation_seconds, waiting_seconds;
+    int32_t validated; /* 0: the rest is not set */
+    double validation_dice, validation_iou;
+    int32_t validation_images;
+    int32_t is_best;
+    double best_score;
+    int64_t best_epoch; /* -1: none yet */
+} m2snet_epoch_row;
+
+/* Both run on the calling thread. A row's callback must not use the trainer; an epoch's may, but for _step, _fit and
+ * _load_state. */
+typedef void (*m2snet_train_row_fn)(void *user, const m2snet_train_row *row);
+typedef void (*m2snet_epoch_row_fn)(void *user, const m2snet_epoch_row *row);
+
+typedef struct m2snet_fit_options {
+    size_t struct_size;
+    int64_t epochs;          /* 50 */
+    int32_t batch;           /* 16 pictures */
+    const int32_t *sizes_px; /* sides of the (square) input, one drawn for each batch; NULL: 224, 256, 288, 320, 352 */
+    int32_t size_count;      /* 0..32 */
+    const m2snet_augment_options *augment; /* NULL: the preset "released" */
+    int32_t mask_threshold; /* one class: gray levels from here on are foreground; 0 (default): level / 255, soft */
+    int32_t mask_binarize;  /* 1: values become 0 or 1 after interpolation; 0 (default): they stay soft */
+    const uint8_t *labels;  /* several classes: the gray level of each (with softmax: of each but the background) */
+    int32_t label_count;
+    m2snet_sampler sampler;
+    int32_t balanced_longest; /* BALANCED: 1: an epoch ends when every set has been seen; 0: when the first has */
+    int32_t drop_last;        /* 1: leave out the epoch's last, partial batch */
+    m2snet_unreadable unreadable;
+    int32_t workers;         /* threads that read and change pictures, 0..64; 0: as many as the context has */
+    uint64_t prefetch_bytes; /* cap on pictures prepared ahead; 0: three batches */
+    uint64_t cache_bytes;    /* cap on decoded pictures that are kept; 0 (default): none */
+    int32_t shrink_px;       /* larger pictures are brought to this once; 0: what the sizes need; -1: never */
+    uint64_t max_pixels;     /* refuse larger pictures; 0: 2^26 */
+    int64_t max_steps;       /* stop after so many steps of this call, saving; 0: none */
+    int32_t validate_every;  /* epochs; 1. 0: at the end only */
+    int32_t validation_width, validation_height; /* of the network's input, px; 0: the model's */
+    int32_t validate_averaged;                   /* 1 (default): the averaged weights, where there are any */
+    m2snet_best best;
+    int32_t patience;            /* stop when so many validations in a row were no best one; 0: none */
+    const char *checkpoint_path; /* the whole state; NULL: none is written */
+    int64_t checkpoint_every;    /* steps; 0: at the end of every epoch only */
+    int32_t resume;              /* 1: go on from checkpoint_path where there is such a file */
+    const char *best_path;       /* model file of the best validation; NULL: none is written */
+    const char *last_path;       /* model file of every epoch's end; NULL: none is written */
+    const char *metadata_json;   /* object of strings for the model files ("m2snet.license": ...); NULL: none */
+    m2snet_train_row_fn row;
+    m2snet_epoch_row_fn epoch_row;
+    void *user;
+    m2snet_control control; /* phases "load", "train", "validate", "write"; a cancel saves the checkpoint first */
+} m2snet_fit_options;
+M2SNET_API void m2snet_fit_options_init(m2snet_fit_options *options);
+
+typedef enum m2snet_fit_end {
+    M2SNET_FIT_DONE = 0,     /* all epochs */
+    M2SNET_FIT_PATIENCE = 1, /* no better validation for long enough */
+    M2SNET_FIT_STEPS = 2     /* max_steps */
+} m2snet_fit_end;
+
+/* Trains on the items of train in part TRAIN and validates on those of validation (which may be the same data set, or
+ * NULL) in part VALIDATION. end may be NULL. A cancel gives CANCELLED with the checkpoint written, so that a later call
+ * with resume goes on bit for bit as if nothing had happened. */
+M2SNET_API m2snet_status m2snet_trainer_fit(m2snet_trainer *trainer, m2snet_dataset *train, m2snet_dataset *validation,
+                                            const m2snet_fit_options *options, m2snet_fit_end *end,
+                                            m2snet_error *error);
+
+typedef struct m2snet_validation_options {
+    size_t struct_size;
+    m2snet_part part;                  /* VALIDATION */
+    int32_t averaged;                  /* 1 (default): the averaged weights, where there are any */
+    int32_t input_width, input_height; /* 0: the model's */
+    int32_t mask_threshold;            /* as m2snet_fit_options; 0: 128 */
+    const uint8_t *labels;
+    int32_t label_count;
+    uint64_t max_pixels;
+    m2snet_unreadable unreadable;
+    m2snet_control control;
+} m2snet_validation_options;
+M2SNET_API void m2snet_validation_options_init(m2snet_validation_options *options);
+
+typedef struct m2snet_validation {
+    size_t struct_size;
+    int32_t images, unreadable;
+    double dice, iou; /* mean over pictures (and classes) at the pictures' own size, of the masks that m2snet_predict
+                       * gives at the model's threshold; 1 where prediction and mask are both empty */
+    double seconds;
+} m2snet_validation;
+M2SNET_API m2snet_status m2snet_trainer_evaluate(m2snet_trainer *trainer, m2snet_dataset *dataset,
+                                                 const m2snet_validation_options *options, m2snet_validation *result,
+                                                 m2snet_error *error);
+
+/* The weights as they are now, as an ordinary model: to predict with, to save. averaged 1: the averaged ones
+ * (UNSUPPORTED without ema_decay). */
+M2SNET_API m2snet_status m2snet_trainer_model(m2snet_trainer *trainer, int32_t averaged, m2snet_model **model,
+                                              m2snet_error *error);
+
+/* The whole state: weights, running statistics, momentum, averages, sums, counters, best score and place in the data;
+ * exact. Written through a temporary file, fsync and rename: the file is complete, or the old one. control may be NULL.
+ */
+M2SNET_API m2snet_status m2snet_trainer_save_state(m2snet_trainer *trainer, const char *path,
+                                                   const m2snet_control *control, m2snet_error *error);
+/* MISMATCH names what differs when the file is of another network or of a run with other options. On failure the
+ * trainer is as before. */
+M2SNET_API m2snet_status m2snet_trainer_load_state(m2snet_trainer *trainer, const char *path,
+                                                   const m2snet_control *control, m2snet_error *error);
+
+typedef struct m2snet_trainer_info {
+    size_t struct_size;
+    int64_t epoch, batch; /* of the next step in m2snet_trainer_fit */
+    int64_t step, updates;
+    uint64_t parameters;     /* elements that learn */
+    uint64_t state_bytes;    /* weights, statistics, momentum, ... */
+    uint64_t arena_bytes;    /* scratch, now */
+    int32_t plans;           /* compiled */
+    double best_score;       /* of the best validation so far */
+    int64_t best_epoch;      /* -1: none */
+    const char *recipe_json; /* everything that determines the run's numbers */
+} m2snet_trainer_info;
+M2SNET_API m2snet_status m2snet_trainer_get_info(const m2snet_trainer *trainer, m2snet_trainer_info *info,
+                                                 m2snet_error *error);
+/* What a step of n pictures of h x w needs, before it runs (compiles its plan). */
+M2SNET_API m2snet_status m2snet_trainer_plan_info(m2snet_trainer *trainer, int64_t n, int64_t h, int64_t w,
+                                                  m2snet_plan_info *info, m2snet_error *error);
+/* Time per plan step of the next steps, as m2snet_session_time_steps. */
+M2SNET_API m2snet_status m2snet_trainer_time_steps(m2snet_trainer *trainer, int32_t enable, m2snet_error *error);
+M2SNET_API int32_t m2snet_trainer_step_count(const m2snet_trainer *trainer);
+M2SNET_API m2snet_status m2snet_trainer_step_info(const m2snet_trainer *trainer, int32_t index, m2snet_step_info *info,
+                                                  m2snet_error *error);
+
 #ifdef __cplusplus
 }
 #endif

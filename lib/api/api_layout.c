@@ -40,6 +40,16 @@ size_t m2snet_struct_size(const char *name)
         ROW(m2snet_label_scores),
         ROW(m2snet_file_pair),
         ROW(m2snet_set_info),
+        ROW(m2snet_lossnet_options),
+        ROW(m2snet_objective_options),
+        ROW(m2snet_objective_values),
+        ROW(m2snet_trainer_options),
+        ROW(m2snet_train_row),
+        ROW(m2snet_epoch_row),
+        ROW(m2snet_fit_options),
+        ROW(m2snet_validation_options),
+        ROW(m2snet_validation),
+        ROW(m2snet_trainer_info),
     };
 #undef ROW
 
