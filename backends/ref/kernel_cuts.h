@@ -45,10 +45,51 @@ static inline int64_t image_chunks(const m2s_ref_args *args)
     return args->out_shape[0].n;
 }
 
+#define LANES 16 /* channels that one chunk of a sum over pixels makes */
+
+/* For results that are sums over pixels, one a channel: chunks are blocks of channels. */
+static inline int64_t channel_blocks(int64_t channels)
+{
+    return (channels + LANES - 1) / LANES;
+}
+
+static inline int64_t block_lanes(int64_t channels, int64_t block)
+{
+    return channels - block * LANES < LANES ? channels - block * LANES : LANES;
+}
+
+static inline int64_t input_channel_chunks(const m2s_ref_args *args)
+{
+    return channel_blocks(args->in_shape[0].c);
+}
+
 /* A NaN stays a NaN, as in PyTorch. */
 static inline double positive_part(double value)
 {
     return value < 0.0 ? 0.0 : value;
+}
+
+/* What max(0, value) lets through of diff; a NaN lets it through, so that it does not hide. */
+static inline double through_positive_part(double value, double diff)
+{
+    return value <= 0.0 ? 0.0 : diff;
+}
+
+/* The derivative of |value|: 0 at 0, and a NaN stays a NaN. */
+static inline double sign_of(double value)
+{
+    return value > 0.0 ? 1.0 : value < 0.0 ? -1.0 : value;
+}
+
+static inline double sigmoid_of(double value)
+{
+    return 1.0 / (1.0 + exp(-value));
+}
+
+/* Batch norm of one number. Gradients compute it anew, and where a ReLU follows, its sign must come out the same. */
+static inline double norm_affine(double value, double mean, double deviation, double gamma, double beta)
+{
+    return gamma * (value - mean) / deviation + beta;
 }
 
 /* One axis of the bilinear resize: value = low_weight * src[low] + high_weight * src[high]. */
@@ -72,6 +113,23 @@ static inline resize_tap resize_tap_at(int64_t in, int64_t out, int64_t at)
     tap.high_weight = src - (double)tap.low;
     tap.low_weight = 1.0 - tap.high_weight;
     return tap;
+}
+
+/* The weight that source sample i has in a result with these taps. */
+static inline double resize_weight(resize_tap tap, int64_t i)
+{
+    return (tap.low == i ? tap.low_weight : 0.0) + (tap.high == i ? tap.high_weight : 0.0);
+}
+
+/* Results [begin, end) are all, and a few more, that source sample i has a weight in. */
+static inline void resize_reach(int64_t in, int64_t out, int64_t i, int64_t *begin, int64_t *end)
+{
+    double step = (double)out / (double)in;
+    int64_t low = (int64_t)floor(((double)i - 0.5) * step - 0.5) - 1;
+    int64_t high = (int64_t)ceil(((double)i + 1.5) * step - 0.5) + 2;
+
+    *begin = i == 0 || low < 0 ? 0 : low;
+    *end = i == in - 1 || high > out ? out : high;
 }
 
 #define MAX_WINDOW 31 /* the filters' shape rule allows no more */
