@@ -257,6 +257,12 @@ void m2s_graph_mark_output(m2s_graph *graph, m2s_value value)
 
 /* ---- state ---- */
 
+void m2s_graph_make_state(m2s_graph *graph, m2s_value param)
+{
+    graph->values[param].kind = M2S_VALUE_STATE;
+    graph->values[param].constant = false;
+}
+
 void m2s_graph_replace(m2s_graph *graph, m2s_value value, m2s_value old)
 {
     if (graph->status == M2SNET_STATUS_OK) {

@@ -80,11 +80,11 @@ static void count_uses(const m2s_graph *graph, int32_t *uses)
 }
 
 /* One sweep; a NULL rule with keep != NULL copies the nodes and parameters that keep marks. */
-static m2snet_status sweep(const m2s_graph *src, m2s_pass_rule rule, const bool *keep, m2s_graph **swept,
-                           m2snet_error *error)
+static m2snet_status sweep(const m2s_graph *src, m2s_pass_rule rule, const void *user, const bool *keep,
+                           m2s_graph **swept, m2snet_error *error)
 {
     size_t count = (size_t)src->value_count + 1;
-    m2s_pass pass = { .src = src };
+    m2s_pass pass = { .src = src, .user = user };
     m2snet_status status;
 
     pass.map = m2s_alloc_array(src->memory, count, sizeof *pass.map);
@@ -143,21 +143,22 @@ static void mark_needed(const m2s_graph *graph, bool *keep)
     }
 }
 
-m2snet_status m2s_pass_run(const m2s_graph *src, m2s_pass_rule rule, m2s_graph **dst, m2snet_error *error)
+m2snet_status m2s_pass_run(const m2s_graph *src, m2s_pass_rule rule, const void *user, m2s_graph **dst,
+                           m2snet_error *error)
 {
     m2s_graph *rewritten = NULL;
     bool *keep = NULL;
     m2snet_status status;
 
     *dst = NULL;
-    M2S_TRY(sweep(src, rule, NULL, &rewritten, error));
+    M2S_TRY(sweep(src, rule, user, NULL, &rewritten, error));
     keep = m2s_alloc_array(src->memory, (size_t)rewritten->value_count + 1, sizeof *keep);
     if (keep == NULL) {
         status = m2s_fail_memory(error, "a graph pass", (size_t)rewritten->value_count);
         goto fail;
     }
     mark_needed(rewritten, keep);
-    M2S_TRY(sweep(rewritten, NULL, keep, dst, error));
+    M2S_TRY(sweep(rewritten, NULL, NULL, keep, dst, error));
 fail:
     m2s_free(src->memory, keep);
     m2s_graph_destroy(rewritten);
@@ -166,7 +167,7 @@ fail:
 
 m2snet_status m2s_pass_copy(const m2s_graph *src, m2s_graph **dst, m2snet_error *error)
 {
-    return m2s_pass_run(src, NULL, dst, error);
+    return m2s_pass_run(src, NULL, NULL, dst, error);
 }
 
 const m2s_node *m2s_pass_producer(const m2s_pass *pass, m2s_value value, m2s_op op)

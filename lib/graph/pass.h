@@ -10,15 +10,17 @@
 typedef struct m2s_pass {
     const m2s_graph *src;
     m2s_graph *dst;
-    m2s_value *map;  /* old value -> new value, for everything visited so far */
-    int32_t *uses;   /* of old values, outputs counted */
-    m2s_value *memo; /* old value -> what a rule wants to remember; M2S_NONE at first */
+    m2s_value *map;   /* old value -> new value, for everything visited so far */
+    int32_t *uses;    /* of old values, outputs counted */
+    m2s_value *memo;  /* old value -> what a rule wants to remember; M2S_NONE at first */
+    const void *user; /* the rule's own */
 } m2s_pass;
 
 /* The new value of old node `node`'s first output, or M2S_NONE to have the node copied. */
 typedef m2s_value (*m2s_pass_rule)(m2s_pass *pass, int32_t node);
 
-m2snet_status m2s_pass_run(const m2s_graph *src, m2s_pass_rule rule, m2s_graph **dst, m2snet_error *error);
+m2snet_status m2s_pass_run(const m2s_graph *src, m2s_pass_rule rule, const void *user, m2s_graph **dst,
+                           m2snet_error *error);
 
 /* A copy without what nothing needs. */
 m2snet_status m2s_pass_copy(const m2s_graph *src, m2s_graph **dst, m2snet_error *error);
@@ -38,5 +40,13 @@ m2snet_status m2s_pass_fuse(const m2s_graph *src, m2s_graph **dst, m2snet_error 
 
 /* All of them: src stays as it is. */
 m2snet_status m2s_pass_inference(const m2s_graph *src, m2s_graph **dst, m2snet_error *error);
+
+/* The passes of training, in their order. */
+/* Batch norm by the batch's own statistics, except where frozen says true of its gamma's name (NULL: nowhere). */
+m2snet_status m2s_pass_batch_statistics(const m2s_graph *src, bool (*frozen)(const char *name), m2s_graph **dst,
+                                        m2snet_error *error);
+/* What can be fused and still be differentiated: ReLU into norms, convolutions and sums; the subtraction unit by its
+ * rank-one identity. */
+m2snet_status m2s_pass_fuse_training(const m2s_graph *src, m2s_graph **dst, m2snet_error *error);
 
 #endif

@@ -28,5 +28,5 @@ static m2s_value rule(m2s_pass *pass, int32_t index)
 
 m2snet_status m2s_pass_fold(const m2s_graph *src, m2s_graph **dst, m2snet_error *error)
 {
-    return m2s_pass_run(src, rule, dst, error);
+    return m2s_pass_run(src, rule, NULL, dst, error);
 }

@@ -268,8 +268,8 @@ m2snet_status m2s_pass_fuse(const m2s_graph *src, m2s_graph **dst, m2snet_error 
     m2snet_status status;
 
     *dst = NULL;
-    M2S_TRY(m2s_pass_run(src, epilogue_rule, &with_epilogues, error));
-    M2S_TRY(m2s_pass_run(with_epilogues, block_rule, dst, error));
+    M2S_TRY(m2s_pass_run(src, epilogue_rule, NULL, &with_epilogues, error));
+    M2S_TRY(m2s_pass_run(with_epilogues, block_rule, NULL, dst, error));
 fail:
     m2s_graph_destroy(with_epilogues);
     return status;

@@ -240,8 +240,8 @@ fail:
     return status;
 }
 
-m2snet_status m2s_fit_views(m2s_memory *memory, const m2s_graph *graph, const m2s_store *store, m2s_param_view **filled,
-                            m2snet_error *error)
+m2snet_status m2s_fit_views(m2s_memory *memory, const m2s_graph *graph, const m2s_store *store, const char *prefix,
+                            m2s_param_view **filled, m2snet_error *error)
 {
     m2s_param_view *views = m2s_calloc(memory, (size_t)graph->value_count + 1, sizeof *views);
 
@@ -254,7 +254,8 @@ m2snet_status m2s_fit_views(m2s_memory *memory, const m2s_graph *graph, const m2
         if (info->kind != M2S_VALUE_PARAM) {
             continue;
         }
-        const m2s_weight *weight = m2s_store_find(store, info->name);
+        size_t skip = strncmp(info->name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
+        const m2s_weight *weight = store != NULL ? m2s_store_find(store, info->name + skip) : NULL;
         if (weight == NULL || !is_number(weight->dtype) || !fits(weight, info->shape)) {
             m2s_free(memory, views);
             return m2s_fail(error, M2SNET_STATUS_MISMATCH, "parameter %s is missing or does not fit", info->name);

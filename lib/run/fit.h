@@ -25,9 +25,9 @@ m2snet_status m2s_fit_check(const m2s_graph *graph, const m2s_store *store, cons
 m2snet_status m2s_fit_check_finite(const m2s_host *host, const m2s_graph *graph, const m2s_store *store,
                                    m2s_control *control, m2snet_error *error);
 
-/* Views of graph's parameters, indexed by value; m2s_free it. */
-m2snet_status m2s_fit_views(m2s_memory *memory, const m2s_graph *graph, const m2s_store *store, m2s_param_view **views,
-                            m2snet_error *error);
+/* Views of graph's parameters, indexed by value; m2s_free it. Their names in store are without prefix. */
+m2snet_status m2s_fit_views(m2s_memory *memory, const m2s_graph *graph, const m2s_store *store, const char *prefix,
+                            m2s_param_view **views, m2snet_error *error);
 
 /* Rank of a parameter in files: 4 for convolution weights, 1 for vectors. */
 int32_t m2s_fit_rank(m2s_shape shape);

@@ -10,8 +10,8 @@ struct m2s_program {
     m2snet_context *context; /* borrowed from the session */
     m2s_graph *graph;
     m2s_plan *plan;
-    m2s_binding *bindings;
-    int32_t binding_count;
+    m2s_binding *bindings; /* own buffers first, then state */
+    int32_t binding_count, own_count;
 };
 
 static size_t value_bytes(const m2s_graph *graph, m2s_value value)
@@ -21,7 +21,26 @@ static size_t value_bytes(const m2s_graph *graph, m2s_value value)
     return (size_t)m2s_shape_elements(info->shape) * m2s_dtype_bytes(info->dtype);
 }
 
-static m2snet_status make_buffers(m2s_program *program, m2snet_error *error)
+static m2snet_status bind_state(m2s_program *program, const m2s_state *state, m2snet_error *error)
+{
+    const m2s_graph *graph = program->graph;
+
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        const m2s_value_info *info = &graph->values[v];
+        if (info->kind != M2S_VALUE_STATE) {
+            continue;
+        }
+        const m2s_state_entry *entry = state != NULL ? m2s_state_find(state, info->name) : NULL;
+        if (entry == NULL || entry->dtype != info->dtype ||
+            m2s_shape_elements(entry->shape) != m2s_shape_elements(info->shape)) {
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "state %s is missing or does not fit", info->name);
+        }
+        program->bindings[program->binding_count++] = (m2s_binding){ .value = v, .buffer = entry->buffer };
+    }
+    return M2SNET_STATUS_OK;
+}
+
+static m2snet_status make_buffers(m2s_program *program, const m2s_state *state, m2snet_error *error)
 {
     const m2s_graph *graph = program->graph;
     m2snet_context *context = program->context;
@@ -36,13 +55,14 @@ static m2snet_status make_buffers(m2s_program *program, m2snet_error *error)
         return m2s_fail_memory(error, "a plan's bindings", (size_t)count * sizeof *program->bindings);
     }
     for (m2s_value v = 0; v < graph->value_count; v++) {
-        if (m2s_value_is_bound(&graph->values[v])) {
+        if (m2s_value_is_bound(&graph->values[v]) && graph->values[v].kind != M2S_VALUE_STATE) {
             m2s_binding *binding = &program->bindings[program->binding_count];
             M2S_TRY(context->backend->buffer_alloc(context->device, value_bytes(graph, v), &binding->buffer, error));
             binding->value = v;
-            program->binding_count++;
+            program->own_count = ++program->binding_count;
         }
     }
+    M2S_TRY(bind_state(program, state, error));
 fail:
     return status;
 }
@@ -66,37 +86,75 @@ static void dump_plan(const m2s_program *program)
     }
 }
 
-m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
-                                 m2s_pack_cache *packs, m2s_control *control, m2s_program **created,
-                                 m2snet_error *error)
+/* Where a program's constants and state come from. */
+typedef struct sources {
+    const m2s_store *store;
+    const char *prefix;
+    m2s_pack_cache *packs;
+    const m2s_state *state;
+} sources;
+
+/* Takes graph over, also when it fails. */
+static m2snet_status compile(m2snet_context *context, m2s_graph *graph, const sources *from, m2s_control *control,
+                             m2s_program **created, m2snet_error *error)
 {
     m2s_program *program = m2s_calloc(&context->memory, 1, sizeof *program);
     m2s_param_view *params = NULL;
     m2snet_status status;
 
-    *created = NULL;
     if (program == NULL) {
+        m2s_graph_destroy(graph);
         return m2s_fail_memory(error, "a plan", sizeof *program);
     }
     program->context = context;
-    m2s_graph_dump(graph, &context->log, "as built");
-    if (context->backend->literal) {
-        M2S_TRY(m2s_pass_copy(graph, &program->graph, error));
-    } else {
-        M2S_TRY(m2s_pass_inference(graph, &program->graph, error));
-        m2s_graph_dump(program->graph, &context->log, "for inference");
-    }
-    M2S_TRY(m2s_fit_views(&context->memory, program->graph, store, &params, error));
-    m2s_plan_request request = { program->graph, params, packs, control };
+    program->graph = graph;
+    M2S_TRY(m2s_fit_views(&context->memory, graph, from->store, from->prefix, &params, error));
+    m2s_plan_request request = { graph, params, from->packs, control };
     M2S_TRY(context->backend->plan_compile(context->device, &request, &program->plan, error));
     dump_plan(program);
-    M2S_TRY(make_buffers(program, error));
-    m2s_free(&context->memory, params);
+    M2S_TRY(make_buffers(program, from->state, error));
     *created = program;
-    return M2SNET_STATUS_OK;
+    program = NULL;
 fail:
     m2s_free(&context->memory, params);
     m2s_program_destroy(program);
+    return status;
+}
+
+m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
+                                 m2s_pack_cache *packs, m2s_control *control, m2s_program **created,
+                                 m2snet_error *error)
+{
+    const sources from = { .store = store, .prefix = "", .packs = packs };
+    m2s_graph *rewritten = NULL;
+    m2snet_status status;
+
+    *created = NULL;
+    m2s_graph_dump(graph, &context->log, "as built");
+    if (context->backend->literal) {
+        M2S_TRY(m2s_pass_copy(graph, &rewritten, error));
+    } else {
+        M2S_TRY(m2s_pass_inference(graph, &rewritten, error));
+        m2s_graph_dump(rewritten, &context->log, "for inference");
+    }
+    M2S_TRY(compile(context, rewritten, &from, control, created, error));
+fail:
+    return status;
+}
+
+m2snet_status m2s_program_create_step(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
+                                      const char *prefix, m2s_pack_cache *packs, m2s_state *state, m2s_control *control,
+                                      m2s_program **created, m2snet_error *error)
+{
+    const sources from = { store, prefix, packs, state };
+    m2s_graph *copy = NULL;
+    m2snet_status status;
+
+    *created = NULL;
+    m2s_graph_dump(graph, &context->log, "step");
+    M2S_TRY(m2s_pass_copy(graph, &copy, error));
+    M2S_TRY(compile(context, copy, &from, control, created, error));
+fail:
     return status;
 }
 
@@ -106,7 +164,7 @@ void m2s_program_destroy(m2s_program *program)
         return;
     }
     m2snet_context *context = program->context;
-    for (int32_t i = 0; i < program->binding_count; i++) {
+    for (int32_t i = 0; i < program->own_count; i++) {
         context->backend->buffer_free(context->device, program->bindings[i].buffer);
     }
     if (program->plan != NULL) {
