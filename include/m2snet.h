@@ -797,6 +797,7 @@ typedef struct m2snet_source_options {
     double weight;               /* of the set when batches are drawn; more than 0, default 1 */
     m2snet_missing missing;      /* folders; in a list: rows whose mask column is empty */
     const char *mask_suffix;     /* folders: "_mask" pairs a.jpg with a_mask.png; NULL = none */
+    const char *group_column;    /* lists; NULL: the first there is of "group", "patient", "sequence" */
     const char *group_separator; /* the part of a name in front of it is the group (patient, sequence) of items that
                                   * have none from a list; NULL = none. "-" : p12-003.png belongs to "p12" */
 } m2snet_source_options;

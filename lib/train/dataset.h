@@ -72,10 +72,11 @@ void m2s_dataset_leave(m2snet_dataset *dataset);
 /* The defaults of m2snet_source_options. */
 void m2s_source_options_default(m2snet_source_options *options);
 
-/* A folder with images/ and masks/, or two folders. PNG and JPEG files (by ending: png, jpg, jpeg in any case; others
- * and names that begin with a dot are passed over) are paired by stem, in order of the stem's bytes. Nothing is opened.
- * On failure the data set is as before. IO: a folder cannot be read; MISMATCH: partners are missing and options do not
- * allow it, or two pictures have one stem. options is complete and checked by m2s_source_check. */
+/* Two folders, which may be one when a mask_suffix tells masks from pictures. PNG and JPEG files (by ending: png, jpg,
+ * jpeg in any case; others and names that begin with a dot are passed over) are paired by stem, in order of the stem's
+ * bytes. Nothing is opened. On failure the data set is as before. IO: a folder cannot be read; MISMATCH: partners are
+ * missing and options do not allow it, or two pictures have one stem. options is complete and checked by
+ * m2s_source_check. */
 m2snet_status m2s_dataset_add_folders(m2snet_dataset *dataset, const char *images, const char *masks,
                                       const m2snet_source_options *options, m2snet_error *error);
 /* A list: header row with the columns image and mask, and perhaps split and group (any order, any others ignored), RFC
