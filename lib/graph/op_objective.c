@@ -6,12 +6,17 @@
 
 static const m2s_shape scalar_shape = { .d = { 1, 1, 1, 1 } };
 
-/* A scalar of tensors of one shape. */
+/* A scalar of tensors of one shape. attrs.begin is 0 but for dice. */
 static m2snet_status value_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
 {
     m2snet_status status = M2SNET_STATUS_OK;
+    int64_t channels = m2s_shape_of(graph, node->in[0]).c;
 
     *out = scalar_shape;
+    if (node->attrs.begin < 0 || node->attrs.begin >= channels) {
+        return m2s_fail(error, M2SNET_STATUS_MISMATCH, "from channel %d on of %" PRId64 ", which leaves none",
+                        node->attrs.begin, channels);
+    }
     for (int32_t i = 1; i < node->in_count && status == M2SNET_STATUS_OK; i++) {
         status = m2s_expect_same_shape(graph, node->in[0], node->in[i], error);
     }
