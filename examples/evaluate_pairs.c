@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * m2snet-evaluate: which prediction belongs to which mask. */
+#define _GNU_SOURCE 1
+#include <stdlib.h>
+#include <string.h>
+
+#include "evaluate.h"
+
+void pair_list_free(pair_list *list)
+{
+    path_list_free(&list->names);
+    path_list_free(&list->predictions);
+    path_list_free(&list->masks);
+}
+
+static char *stem_of(const char *path)
+{
+    const char *name = file_name(path);
+    const char *dot = strrchr(name, '.');
+
+    return format_text("%.*s", (int)(dot != NULL && dot != name ? (size_t)(dot - name) : strlen(name)), name);
+}
+
+/* A file by its stem. */
+typedef struct stemmed {
+    char *stem;
+    const char *path;
+    bool used;
+} stemmed;
+
+static int compare_stems(const void *left, const void *right)
+{
+    return strcmp(((const stemmed *)left)->stem, ((const stemmed *)right)->stem);
+}
+
+static stemmed *sort_by_stem(const path_list *paths)
+{
+    stemmed *sorted = must_alloc(paths->count * sizeof(*sorted));
+
+    for (size_t i = 0; i < paths->count; i++) {
+        sorted[i] = (stemmed){ .stem = stem_of(paths->items[i]), .path = paths->items[i] };
+    }
+    qsort(sorted, paths->count, sizeof(*sorted), compare_stems);
+    return sorted;
+}
+
+/* Files of one folder that share a stem cannot be told apart: all of them are left out. */
+static void drop_ambiguous(stemmed *sorted, size_t count, pair_list *list)
+{
+    for (size_t i = 0; i < count;) {
+        size_t end = i + 1;
+
+        while (end < count && compare_stems(&sorted[i], &sorted[end]) == 0) {
+            end++;
+        }
+        for (size_t k = i; end - i > 1 && k < end; k++) {
+            complain("%s: another file of this folder has the stem \"%s\" too", sorted[k].path, sorted[k].stem);
+            sorted[k].used = true;
+            list->unmatched += k == i;
+        }
+        i = end;
+    }
+}
+
+static void match_files(const path_list *predictions, const path_list *masks, pair_list *list)
+{
+    stemmed *left = sort_by_stem(predictions);
+    stemmed *right = sort_by_stem(masks);
+
+    drop_ambiguous(left, predictions->count, list);
+    drop_ambiguous(right, masks->count, list);
+    for (size_t i = 0; i < masks->count; i++) {
+        stemmed *partner = bsearch(&right[i], left, predictions->count, sizeof(*left), compare_stems);
+
+        if (partner == NULL && !right[i].used) {
+            complain("%s: no prediction of this stem", right[i].path);
+            list->unmatched++;
+        } else if (partner != NULL && !partner->used && !right[i].used) {
+            path_list_add(&list->names, format_text("%s", right[i].stem));
+            path_list_add(&list->predictions, format_text("%s", partner->path));
+            path_list_add(&list->masks, format_text("%s", right[i].path));
+            partner->used = true;
+        } else if (partner != NULL) {
+            partner->used = true; /* one side is ambiguous, which was said */
+        }
+    }
+    for (size_t i = 0; i < predictions->count; i++) {
+        if (!left[i].used) {
+            complain("%s: no mask of this stem", left[i].path);
+            list->unmatched++;
+        }
+        free(left[i].stem);
+    }
+    for (size_t i = 0; i < masks->count; i++) {
+        free(right[i].stem);
+    }
+    free(left);
+    free(right);
+}
+
+/* False after a complaint: there is nothing to score. */
+bool collect_pairs(const char *predictions, const char *masks, pair_list *list)
+{
+    path_list left = { 0 };
+    path_list right = { 0 };
+    bool there = collect_pictures(predictions, &left);
+
+    there = collect_pictures(masks, &right) && there;
+    if (there && left.count == 1 && right.count == 1 && strcmp(left.items[0], predictions) == 0 &&
+        strcmp(right.items[0], masks) == 0) { /* two files belong together, whatever they are called */
+        path_list_add(&list->names, stem_of(masks));
+        path_list_add(&list->predictions, format_text("%s", predictions));
+        path_list_add(&list->masks, format_text("%s", masks));
+    } else if (there) {
+        match_files(&left, &right, list);
+        if (list->names.count == 0) {
+            complain("no pair of equal stems in %s and %s", predictions, masks);
+            there = false;
+        }
+    }
+    path_list_free(&left);
+    path_list_free(&right);
+    return there;
+}
