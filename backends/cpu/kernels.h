@@ -101,6 +101,24 @@ typedef struct m2s_subtract {
     float *scratch; /* m2s_subtract_scratch() numbers */
 } m2s_subtract;
 
+/* ---- normalisation by channel: pixels are counted through all images ---- */
+typedef struct m2s_norm {
+    int64_t channels;
+    const float *src, *diff;
+    float *dst;
+    const float *shift;               /* near the mean, c numbers; NULL = zeros */
+    const float *mean, *scale, *beta; /* c each */
+    const float *slope, *offset;      /* c each */
+    bool relu;
+    double *sums; /* two rows of m2s_norm_padded(channels) */
+} m2s_norm;
+
+/* Channels rounded up so that every instruction set may write whole vectors. */
+static inline int64_t m2s_norm_padded(int64_t channels)
+{
+    return (channels + 15) / 16 * 16;
+}
+
 typedef struct m2s_cpu_kernels {
     const char *name; /* of the instruction set */
     int64_t vector;   /* floats in a vector */
@@ -120,6 +138,19 @@ typedef struct m2s_cpu_kernels {
     void (*avg_pool_row)(const m2s_window *window, int64_t oy);
     void (*resize_row)(const m2s_resize_rows *resize, int64_t oy);
     void (*subtract_rows)(const m2s_subtract *subtract, int64_t begin, int64_t end); /* rows of the result */
+
+    /* Pixels [begin, end). sums = sum of src - shift, and of its square. */
+    void (*norm_sums)(const m2s_norm *norm, int64_t begin, int64_t end);
+    /* sums = sum of src - shift alone. */
+    void (*pixel_sums)(const m2s_norm *norm, int64_t begin, int64_t end);
+    /* dst = (src - mean) scale + beta, then ReLU if relu. */
+    void (*norm_apply)(const m2s_norm *norm, int64_t begin, int64_t end);
+    /* g = diff where norm_apply gave more than 0 or had no ReLU, else 0: sums = sum of g, and of g (src - mean). */
+    void (*norm_grad_sums)(const m2s_norm *norm, int64_t begin, int64_t end);
+    /* The same, and dst = scale g. */
+    void (*norm_grad_frozen)(const m2s_norm *norm, int64_t begin, int64_t end);
+    /* dst = scale g + slope (src - mean) + offset. */
+    void (*norm_grad_apply)(const m2s_norm *norm, int64_t begin, int64_t end);
 } m2s_cpu_kernels;
 
 /* The best table that isa allows. */

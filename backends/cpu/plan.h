@@ -131,6 +131,10 @@ m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *er
 m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_pool(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_subtract(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_norm(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_norm_train(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_norm_grad(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_sum_pixels(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_point(const m2s_lowering *lowering, m2snet_error *error); /* 1x1 windows */
 m2snet_status m2s_lower_conv_few(const m2s_lowering *lowering, m2snet_error *error);   /* few results */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One vector of floats for the instruction set that this file is compiled for. Included by the kernels_*.c alone.
- * Loads and stores take any address; the _n forms touch n numbers and no more. */
+ * Loads and stores take any address; the _n forms touch n numbers and no more. vecd holds DL = VL / 2 doubles: its
+ * arithmetic is written with the compilers' operators. */
 #ifndef M2S_BACKENDS_CPU_VEC_H
 #define M2S_BACKENDS_CPU_VEC_H
 
@@ -72,6 +73,45 @@ INLINE float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
 }
+INLINE vec v_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+INLINE vec v_sqrt(vec a)
+{
+    return _mm512_sqrt_ps(a);
+}
+INLINE vec v_if_greater(vec a, vec b, vec x, vec y) /* x where a > b, else y */
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x);
+}
+INLINE vec v_keep_greater(vec a, vec b, vec x) /* x where a > b, else 0 */
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x);
+}
+
+typedef __m512d vecd;
+
+INLINE vecd d_load(const double *p)
+{
+    return _mm512_loadu_pd(p);
+}
+INLINE void d_store(double *p, vecd x)
+{
+    _mm512_storeu_pd(p, x);
+}
+INLINE vecd d_set1(double x)
+{
+    return _mm512_set1_pd(x);
+}
+INLINE vecd d_low(vec x)
+{
+    return _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+}
+INLINE vecd d_high(vec x)
+{
+    return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+}
 
 #elif defined(__AVX2__)
 
@@ -137,10 +177,51 @@ INLINE float v_sum(vec a)
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
+INLINE vec v_div(vec a, vec b)
+{
+    return _mm256_div_ps(a, b);
+}
+INLINE vec v_sqrt(vec a)
+{
+    return _mm256_sqrt_ps(a);
+}
+INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+INLINE vec v_keep_greater(vec a, vec b, vec x)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), x);
+}
+
+typedef __m256d vecd;
+
+INLINE vecd d_load(const double *p)
+{
+    return _mm256_loadu_pd(p);
+}
+INLINE void d_store(double *p, vecd x)
+{
+    _mm256_storeu_pd(p, x);
+}
+INLINE vecd d_set1(double x)
+{
+    return _mm256_set1_pd(x);
+}
+INLINE vecd d_low(vec x)
+{
+    return _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+}
+INLINE vecd d_high(vec x)
+{
+    return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+}
 
 #else
 
 #define VL 4
+
+typedef int32_t vec_bits __attribute__((vector_size(16)));
 
 #if defined(__SSE2__)
 
@@ -192,6 +273,33 @@ INLINE float v_sum(vec a)
     __m128 x = _mm_add_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
+INLINE vec v_sqrt(vec a)
+{
+    return _mm_sqrt_ps(a);
+}
+
+typedef __m128d vecd;
+
+INLINE vecd d_load(const double *p)
+{
+    return _mm_loadu_pd(p);
+}
+INLINE void d_store(double *p, vecd x)
+{
+    _mm_storeu_pd(p, x);
+}
+INLINE vecd d_set1(double x)
+{
+    return _mm_set1_pd(x);
+}
+INLINE vecd d_low(vec x)
+{
+    return _mm_cvtps_pd(x);
+}
+INLINE vecd d_high(vec x)
+{
+    return _mm_cvtps_pd(_mm_movehl_ps(x, x));
+}
 
 #elif defined(__aarch64__)
 
@@ -242,11 +350,37 @@ INLINE float v_sum(vec a)
 {
     return vaddvq_f32(a);
 }
+INLINE vec v_sqrt(vec a)
+{
+    return vsqrtq_f32(a);
+}
+
+typedef float64x2_t vecd;
+
+INLINE vecd d_load(const double *p)
+{
+    return vld1q_f64(p);
+}
+INLINE void d_store(double *p, vecd x)
+{
+    vst1q_f64(p, x);
+}
+INLINE vecd d_set1(double x)
+{
+    return vdupq_n_f64(x);
+}
+INLINE vecd d_low(vec x)
+{
+    return vcvt_f64_f32(vget_low_f32(x));
+}
+INLINE vecd d_high(vec x)
+{
+    return vcvt_high_f64_f32(x);
+}
 
 #else
 
 typedef float vec __attribute__((vector_size(16)));
-typedef int32_t vec_bits __attribute__((vector_size(16)));
 
 INLINE vec v_load(const float *p)
 {
@@ -284,7 +418,7 @@ INLINE vec v_fms(vec a, vec b, vec c)
 }
 INLINE vec v_max(vec a, vec b)
 {
-    vec_bits greater = a > b;
+    vec_bits greater = (vec_bits)(a > b);
     return (vec)((greater & (vec_bits)a) | (~greater & (vec_bits)b));
 }
 INLINE vec v_abs(vec a)
@@ -295,8 +429,51 @@ INLINE float v_sum(vec a)
 {
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
+INLINE vec v_sqrt(vec a)
+{
+    return (vec){ sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2]), sqrtf(a[3]) };
+}
+
+typedef double vecd __attribute__((vector_size(16)));
+
+INLINE vecd d_load(const double *p)
+{
+    vecd x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+INLINE void d_store(double *p, vecd x)
+{
+    memcpy(p, &x, sizeof x);
+}
+INLINE vecd d_set1(double x)
+{
+    return (vecd){ x, x };
+}
+INLINE vecd d_low(vec x)
+{
+    return (vecd){ (double)x[0], (double)x[1] };
+}
+INLINE vecd d_high(vec x)
+{
+    return (vecd){ (double)x[2], (double)x[3] };
+}
 
 #endif
+
+INLINE vec v_div(vec a, vec b)
+{
+    return a / b;
+}
+INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
+{
+    vec_bits greater = (vec_bits)(a > b);
+    return (vec)((greater & (vec_bits)x) | (~greater & (vec_bits)y));
+}
+INLINE vec v_keep_greater(vec a, vec b, vec x)
+{
+    return (vec)((vec_bits)(a > b) & (vec_bits)x);
+}
 
 INLINE vec v_load_n(const float *p, int64_t n)
 {
@@ -317,6 +494,17 @@ INLINE void v_store_n(float *p, vec x, int64_t n)
 
 #endif
 
+#define DL (VL / 2)
+
+INLINE double d_sum(vecd a)
+{
+    double part[DL], sum = 0.0;
+    d_store(part, a);
+    for (int i = 0; i < DL; i++) {
+        sum += part[i];
+    }
+    return sum;
+}
 INLINE vec v_zero(void)
 {
     return v_set1(0.0f);
@@ -329,6 +517,11 @@ INLINE vec v_relu(vec x)
 INLINE vec v_abs_diff(vec a, vec b)
 {
     return v_abs(v_sub(a, b));
+}
+/* g where x > 0, -g where x < 0, else 0. */
+INLINE vec v_signed(vec x, vec g)
+{
+    return v_sub(v_keep_greater(x, v_zero(), g), v_keep_greater(v_zero(), x, g));
 }
 /* The first n of VL numbers at p; n may exceed VL. */
 INLINE vec v_load_part(const float *p, int64_t n)
