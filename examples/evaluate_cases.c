@@ -13,7 +13,7 @@
 #define MASK_RGB       0x00e5ff
 #define PREDICTION_RGB 0xffd500
 
-enum { SHOWN_PX = 320, MASK_LINE_PX = 3, PREDICTION_LINE_PX = 1 };
+enum { SHOWN_PX = 320, MASK_LINE_PX = 3, PREDICTION_LINE_PX = 2 };
 
 /* ---- Pixels ---------------------------------------------------------------- */
 

@@ -336,7 +336,7 @@ static void write_calibration(FILE *page, const evaluation *all)
             line.mark = CHART_POINTS;
             series[chart.series_count++] = line;
             bars[below.series_count++] = (chart_series){ .name = all->count > 1 ? all->sets[s].name : NULL,
-                                                         .mark = CHART_BARS,
+                                                         .mark = all->count > 2 ? CHART_LINE : CHART_BARS,
                                                          .color = s,
                                                          .count = CALIBRATION_BINS,
                                                          .x = r->starts,

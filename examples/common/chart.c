@@ -89,6 +89,25 @@ static range range_x(const chart_spec *chart)
     return r;
 }
 
+/* Room beside the outermost points, which are drawn with a size. */
+static range pad_points(const chart_spec *chart, range r)
+{
+    bool points = false;
+
+    for (size_t s = 0; s < chart->series_count; s++) {
+        points = points || chart->series[s].mark == CHART_POINTS;
+    }
+    if (!points || !(r.low < r.high)) {
+        return r;
+    }
+    if (chart->x.logarithmic) {
+        double factor = pow(r.high / r.low, 0.04);
+
+        return (range){ r.low / factor, r.high * factor };
+    }
+    return (range){ r.low - 0.04 * (r.high - r.low), r.high + 0.04 * (r.high - r.low) };
+}
+
 static range range_y(const chart_spec *chart)
 {
     range r = { INFINITY, -INFINITY };
@@ -132,7 +151,7 @@ static double text_width(const char *text)
     double width = 0.0;
 
     for (; *text != '\0'; text++) {
-        width += ((unsigned char)*text & 0xc0u) == 0x80u ? 0.0 : 6.6;
+        width += ((unsigned char)*text & 0xc0u) == 0x80u ? 0.0 : 7.2;
     }
     return width;
 }
@@ -257,11 +276,12 @@ static void draw_rules(const frame *f, const chart_spec *chart)
             fprintf(f->stream, "<path class=\"rule\" d=\"M%.1f %.1fH%.1f\"/>", f->left, y, f->right);
         }
         if (rule->label != NULL) {
-            bool turn = rule->vertical && x + 4.0 + text_width(rule->label) < f->right;
+            bool left = rule->vertical && x + text_width(rule->label) < f->right;
+
+            double below = !rule->vertical && y < f->top + 12.0 ? 17.0 : 0.0;
 
             fprintf(f->stream, "<text class=\"note\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">",
-                    turn ? x + 4.0 : x - 4.0, rule->vertical || y < f->top + 12.0 ? y + 13.0 : y - 4.0,
-                    turn ? "start" : "end");
+                    rule->vertical ? x : x - 4.0, y - 4.0 + below, left ? "start" : "end");
             html_text(f->stream, rule->label);
             fputs("</text>\n", f->stream);
         }
@@ -467,8 +487,14 @@ static void lay_out(frame *f, const chart_spec *chart)
     }
     f->left = widest + (chart->y.label != NULL ? 30.0 : 12.0);
     f->right = f->width - RIGHT_PX;
-    make_scale(&f->x, &chart->x, range_x(chart), false, f->width / 80);
+    make_scale(&f->x, &chart->x, pad_points(chart, range_x(chart)), false, f->width / 80);
     f->top = head + legend(f, chart, 0.0, false) * LEGEND_ROW_PX + 6.0;
+    for (size_t i = 0; i < chart->rule_count; i++) {
+        if (chart->rules[i].vertical && chart->rules[i].label != NULL) { /* their words stand above the plot */
+            f->top += 13.0;
+            break;
+        }
+    }
     f->bottom = f->height - (chart->x.label != NULL ? 44.0 : 26.0);
 }
 
@@ -502,8 +528,9 @@ static void write_svg(FILE *stream, const chart_spec *chart, bool alone)
     fprintf(stream, "<svg x=\"0\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" viewBox=\"0 %.1f %d %.1f\">\n", f.top - 6.0,
             f.width, f.bottom - f.top + 7.0, f.top - 6.0, f.width, f.bottom - f.top + 7.0);
     draw_series(&f, chart);
+    fputs("</svg>\n", stream);
     draw_rules(&f, chart); /* last: their words stay readable */
-    fputs("</svg>\n</svg>\n", stream);
+    fputs("</svg>\n", stream);
 }
 
 void chart_write(FILE *stream, const chart_spec *chart)

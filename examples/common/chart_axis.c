@@ -4,7 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
-static void add_tick(chart_scale *scale, double value, int decimals)
+/* unit 1, 1e3 or 1e6 takes zeros off long labels: "50k". */
+static void add_tick(chart_scale *scale, double value, int decimals, double unit)
 {
     char *label = scale->labels[scale->tick_count];
 
@@ -12,11 +13,18 @@ static void add_tick(chart_scale *scale, double value, int decimals)
         return;
     }
     scale->ticks[scale->tick_count++] = value;
-    if (value != 0.0 && (fabs(value) >= 1e6 || fabs(value) < 1e-4)) {
+    if (value != 0.0 && (fabs(value) >= 1e9 || fabs(value) < 1e-4)) {
         snprintf(label, CHART_TICK_BYTES, "%.3g", value);
+    } else if (unit > 1.0) {
+        snprintf(label, CHART_TICK_BYTES, "%g%s", value / unit, value == 0.0 ? "" : unit > 1e3 ? "M" : "k");
     } else {
         snprintf(label, CHART_TICK_BYTES, "%.*f", decimals, value);
     }
+}
+
+static double unit_for(double largest)
+{
+    return largest >= 1e7 ? 1e6 : largest >= 1e4 ? 1e3 : 1.0;
 }
 
 /* The smallest of 1, 2, 5, 10 times a power of ten that is at least raw. */
@@ -45,7 +53,7 @@ static void linear_ticks(chart_scale *scale, bool fit, bool whole, int wanted)
     first = ceil(scale->low / step - 1e-9);
     last = floor(scale->high / step + 1e-9);
     for (double k = first; k <= last && scale->tick_count < CHART_MAX_TICKS; k += 1.0) {
-        add_tick(scale, k * step + 0.0, decimals); /* + 0.0: no "-0" */
+        add_tick(scale, k * step + 0.0, decimals, unit_for(fmax(fabs(scale->low), fabs(scale->high)))); /* no "-0" */
     }
 }
 
@@ -71,7 +79,7 @@ static void logarithmic_ticks(chart_scale *scale, bool fit)
             double value = digits[d] * pow(10.0, k);
 
             if (value >= scale->low * (1.0 - 1e-9) && value <= scale->high * (1.0 + 1e-9)) {
-                add_tick(scale, value, k < 0 ? -k : 0);
+                add_tick(scale, value, k < 0 ? -k : 0, value >= 1e6 ? 1e6 : unit_for(value));
             }
         }
     }

@@ -110,10 +110,79 @@ run 0 evaluate --json "$work/g.json" "$work/maps" "$data/demo-polyps/masks"
 equal "$work/f.json" "$work/g.json"
 run 1 evaluate --model "$work/no.safetensors" "$pictures" "$data/demo-polyps/masks"
 
+# The page: everything in it, nothing fetched, names escaped, whatever the number of images.
+page() {
+    there "$1"
+    grep -qi '<script\|src="[^d]\|href=\|url(\|@import' "$1" && complain "$1 is not self-contained"
+    grep -q 'nan\|inf[^oe]' <(grep -o '<td[^>]*>[^<]*\|[cdxyr]*="[-0-9.MLHVZ ]*nan[^"]*"' "$1") && complain "NaN on $1"
+    [ "$(grep -o '<svg' "$1" | wc -l)" -eq "$(grep -o '</svg>' "$1" | wc -l)" ] || complain "$1: <svg> and </svg> differ"
+    tail -1 "$1" | grep -q '^</html>$' || complain "$1 ends early"
+}
+rm "$p"/* "$m"/*
+give v30_typical_200x160
+mv "$p/v30_typical_200x160.png" "$p/<b>&.png"
+mv "$m/v30_typical_200x160.png" "$m/<b>&.png"
+run 0 evaluate "$p" "$m" --html "$work/one.html"
+page "$work/one.html"
+grep -q '&lt;b&gt;&amp;' "$work/one.html" || complain "the name is missing or not escaped"
+grep -q '<b>&' "$work/one.html" && complain "a name was not escaped"
+[ "$(grep -o 'data:image/png' "$work/one.html" | wc -l)" -eq 3 ] || complain "mask, prediction and outlines are expected"
+for word in Scores Distribution 'Threshold curves' Calibration Bland-Altman ECE Cases 'Every image'; do
+    grep -q "$word" "$work/one.html" || complain "no \"$word\" on the page"
+done
+run 0 evaluate "$p" "$m" --html "$work/again.html" --threads 1 --quiet
+equal "$work/one.html" "$work/again.html"
+run 0 evaluate --model "$model" --html "$work/model.html" --cases 1 --threads 2 --quiet "$pictures" "$data/demo-polyps/masks"
+page "$work/model.html"
+[ "$(grep -o 'data:image/png' "$work/model.html" | wc -l)" -eq 8 ] || complain "two cases of four pictures are expected"
+run 0 evaluate --html "$work/maps.html" --cases 1 --images "$pictures" --name polyp-compact.safetensors "$work/maps" "$data/demo-polyps/masks"
+[ "$(grep -o 'src="data[^"]*' "$work/maps.html" | cksum)" = "$(grep -o 'src="data[^"]*' "$work/model.html" | cksum)" ] ||
+    complain "a model's cases and its maps' cases look different"
+
+# Several folders: only images that both have are compared.
+q=$work/other
+mkdir "$q"
+rm "$p"/* "$m"/*
+give v30_typical_200x160 v12_one_pixel_miss v18_multi_object v26_noise_ties v19_ring
+for id in v30_typical_200x160 v12_one_pixel_miss v18_multi_object v26_noise_ties; do
+    cp "$m/$id.png" "$q/$id.png"
+done
+run 1 evaluate "$p" "$q" "$m" --json "$work/two.json" --csv "$work/two.csv" --html "$work/two.html" --name soft
+errs 'v19_ring\.png: no prediction of this stem'
+says '^set +mDice +mIoU +wFm +Sm +maxEm +MAE +Dice +IoU +HD95 +ASD'
+says '^other less soft, images in both; paired bootstrap, 10000 resamples, 95 % interval'
+says '^ MAE +-0\.[0-9]+ +-0\.[0-9]+ +-0\.[0-9]+ +4  other'
+page "$work/two.html"
+grep -q 'Differences' "$work/two.html" || complain "no differences on the page"
+[ "$(value "$work/two.json" sets.0.name)" = '"soft"' ] || complain "the first name is not as given"
+[ "$(value "$work/two.json" sets.1.name)" = '"other"' ] || complain "the second name is not the folder's"
+[ "$(value "$work/two.json" differences.0.numbers.dice_mean.pairs)" = 4 ] || complain "four images are in both"
+same "$work/two.json" sets.1.scores.dataset.dice 1
+same "$work/two.json" differences.0.numbers.dice.second 1
+[ "$(head -1 "$work/two.csv" | cut -d, -f1,2)" = set,name ] || complain "the CSV does not name the set"
+[ "$(wc -l <"$work/two.csv")" -eq 12 ] || complain "the CSV should have a head, nine images and two sets"
+run 1 evaluate "$p" "$q" "$m" --json "$work/three.json" --threads 1 --quiet --name soft
+equal "$work/two.json" "$work/three.json"
+run 1 evaluate "$p" "$q" "$m" --json "$work/three.json" --seed 1 --quiet --name soft
+cmp -s "$work/two.json" "$work/three.json" && complain "the seed changes nothing"
+run 1 evaluate "$p" "$q" "$q/" "$m" --resamples 100 --no-surface --html "$work/three.html" --quiet
+page "$work/three.html"
+grep -q '>HD95' "$work/three.html" && complain "--no-surface leaves HD95 on the page"
+
 # Command lines that make no sense; nothing is written.
 bad() { run 2 evaluate --json "$work/none.json" "$@"; silent; absent "$work/none.json"; }
 bad "$p"
 errs 'PREDICTIONS and MASKS'
+bad --model "$model" "$p" "$q" "$m"
+errs 'IMAGES and MASKS'
+bad --name a --name b "$p" "$m"
+errs '2 names for 1'
+bad --labels a=1 "$p" "$q" "$m"
+bad --labels a=1 --html "$work/none.html" "$p" "$m"
+bad --resamples 99 "$p" "$q" "$m"
+bad --cases -1 "$p" "$m"
+bad "$p" "$p" "$p" "$p" "$p" "$p" "$p" "$p" "$p" "$m"
+errs 'at most 8'
 bad --profile paper "$p" "$m"
 errs 'default, authors or pranet'
 bad --empty maybe "$p" "$m"
@@ -128,7 +197,9 @@ bad --labels a=1 --model "$model" "$p" "$m"
 bad --unknown "$p" "$m"
 run 2 evaluate --spacing 1,1 --spacing 1.0,1 "$p" "$m"
 errs 'there twice'
-run 2 evaluate --json "$m/voct1_wavy.png" "$p" "$m"
+run 2 evaluate --json "$m/v19_ring.png" "$p" "$m"
+errs 'would overwrite the input'
+run 2 evaluate --html "$m/v19_ring.png" "$p" "$m"
 errs 'would overwrite the input'
 run 1 evaluate "$work/nowhere" "$m"
 errs 'nowhere'
