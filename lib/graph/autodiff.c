@@ -114,12 +114,13 @@ static m2snet_status differentiate_node(differentiation *d, int32_t index, m2s_v
     m2s_gradient_rule rule = m2s_op_get_info(node.op)->gradient;
     m2s_value diff_out[M2S_MAX_OUT], diff_in[M2S_MAX_IN];
     bool wanted[M2S_MAX_IN] = { false };
-    bool reached = false, useful = false;
+    bool reached = false, useful = false, beyond = false; /* beyond: an output that no rule takes a gradient of */
     m2snet_status status = M2SNET_STATUS_OK;
 
     for (int32_t i = 0; i < node.out_count; i++) {
         diff_out[i] = summed[node.out[i]] = sum_of(d, node.out[i]);
         reached = reached || diff_out[i] != M2S_NONE;
+        beyond = beyond || (i > 0 && diff_out[i] != M2S_NONE);
     }
     for (int32_t i = 0; i < M2S_MAX_IN; i++) {
         diff_in[i] = M2S_NONE;
@@ -129,7 +130,7 @@ static m2snet_status differentiate_node(differentiation *d, int32_t index, m2s_v
     if (!reached || !useful || graph->status != M2SNET_STATUS_OK) {
         return m2s_graph_finish(graph, error);
     }
-    if (rule == NULL || diff_out[0] == M2S_NONE) {
+    if (rule == NULL || beyond) {
         char label[64];
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "%s: %s cannot be differentiated",
                         m2s_node_label(graph, index, label), m2s_op_get_info(node.op)->name);
