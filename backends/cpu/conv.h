@@ -10,6 +10,7 @@ typedef struct m2s_conv_operands {
     const float *src, *addend; /* convolved: src + addend; addend may be NULL */
     int64_t src_pixel, src_image;
     int64_t addend_pixel, addend_image;
+    const float *weights;         /* packed, as the way to convolve wants them */
     const float *bias, *residual; /* may be NULL */
     int64_t residual_pixel, residual_image;
     float *dst;

@@ -89,42 +89,56 @@ size_t m2s_conv_gemm_scratch(const m2s_conv_gemm *conv)
 
 /* ---- weights ---- */
 
-/* Group by group, block by block of the depth; the depth runs through the window's rows, columns, then channels. */
-static m2snet_status pack_weights(void *argument, const float *plain, void *packed, m2snet_error *error)
+/* Input channels packed at once: their part of a panel's rows stays in a first-level cache. */
+#define PACK_CHANNELS 8
+
+static int64_t pack_slices(const m2s_conv_gemm *conv)
+{
+    return (conv->in + PACK_CHANNELS - 1) / PACK_CHANNELS;
+}
+
+static int64_t panels_of(const m2s_conv_gemm *conv)
+{
+    return (conv->columns + conv->panel - 1) / conv->panel;
+}
+
+/* Packed: group by group, block by block of the depth; the depth runs through the window's rows, columns, then
+ * channels. A unit is a slice of a group's input channels in one panel. */
+static void pack_weights(const void *argument, const float *plain, m2s_cut units, float *packed)
 {
     const m2s_conv_gemm *conv = argument;
-    int64_t window = conv->kh * conv->kw;
-    float *dst = packed;
+    int64_t window = conv->kh * conv->kw, slices = pack_slices(conv), panels = panels_of(conv);
 
-    (void)error;
-    for (int64_t g = 0; g < conv->groups; g++) {
-        for (int64_t begin = 0; begin < conv->depth; begin += conv->block) {
-            int64_t end = begin + conv->block < conv->depth ? begin + conv->block : conv->depth;
-            for (int64_t panel = 0; panel < conv->columns; panel += conv->panel) {
-                int64_t columns = conv->columns - panel < conv->panel ? conv->columns - panel : conv->panel;
-                for (int64_t k = begin; k < end; k++) {
-                    const float *src =
-                        plain + (g * conv->out + panel) * conv->depth + k % conv->in * window + k / conv->in;
-                    for (int64_t j = 0; j < columns; j++) {
-                        *dst++ = panel + j < conv->out ? src[j * conv->depth] : 0.0f;
-                    }
+    for (int64_t unit = units.begin; unit < units.end; unit++) {
+        int64_t group = unit / slices / panels, panel = unit / slices % panels * conv->panel;
+        int64_t begin = unit % slices * PACK_CHANNELS;
+        int64_t end = begin + PACK_CHANNELS < conv->in ? begin + PACK_CHANNELS : conv->in;
+        int64_t columns = conv->columns - panel < conv->panel ? conv->columns - panel : conv->panel;
+        float *dst = packed + group * conv->depth * conv->columns;
+        for (int64_t j = 0; j < columns; j++) {
+            const float *src = plain + (group * conv->out + panel + j) * conv->depth;
+            for (int64_t tap = 0; tap < window; tap++) {
+                for (int64_t c = begin; c < end; c++) {
+                    int64_t k = tap * conv->in + c, block = k / conv->block * conv->block;
+                    int64_t depth = conv->depth - block < conv->block ? conv->depth - block : conv->block;
+                    dst[block * conv->columns + panel * depth + (k - block) * columns + j] =
+                        panel + j < conv->out ? src[c * window + tap] : 0.0f;
                 }
             }
         }
     }
-    return M2SNET_STATUS_OK;
 }
 
-m2snet_status m2s_conv_gemm_pack(const m2s_lowering *lowering, int32_t i, m2s_conv_gemm *conv, m2snet_error *error)
+void m2s_conv_gemm_layout(const m2s_conv_gemm *conv, m2s_weights_layout *layout)
 {
-    size_t bytes = (size_t)(conv->groups * conv->depth * conv->columns) * sizeof(float);
-    const void *packed = NULL;
-    char name[48];
-
-    snprintf(name, sizeof name, "gemm %s %lld g%lld", conv->provider, (long long)conv->block, (long long)conv->groups);
-    m2snet_status status = m2s_lowering_pack(lowering, i, name, bytes, pack_weights, conv, &packed, error);
-    conv->weights = packed;
-    return status;
+    *layout = (m2s_weights_layout){
+        .numbers = (size_t)(conv->groups * conv->depth * conv->columns),
+        .units = conv->groups * panels_of(conv) * pack_slices(conv),
+        .pack = pack_weights,
+        .argument = conv,
+    };
+    snprintf(layout->name, sizeof layout->name, "gemm %s %lld g%lld", conv->provider, (long long)conv->block,
+             (long long)conv->groups);
 }
 
 /* ---- running ---- */
@@ -185,7 +199,7 @@ void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *o, in
     int64_t column = panels.begin * conv->panel, channel = group * conv->out + column;
     int64_t columns = (panels.end * conv->panel < conv->out ? panels.end * conv->panel : conv->out) - column;
     int64_t step = conv->rows > 0 ? conv->rows : rows.end - rows.begin;
-    const float *weights = conv->weights + group * conv->depth * conv->columns;
+    const float *weights = o->weights + group * conv->depth * conv->columns;
 
     rows.begin += cut * pixels;
     rows.end += cut * pixels;

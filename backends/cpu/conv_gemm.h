@@ -5,6 +5,7 @@
 #define M2S_BACKENDS_CPU_CONV_GEMM_H
 
 #include "backends/cpu/conv.h"
+#include "backends/cpu/conv_weights.h"
 
 /* c = a b + ..., as m2s_gemm says, but with b as the provider packs it. */
 typedef void (*m2s_gemm_function)(const m2s_gemm *gemm);
@@ -18,7 +19,6 @@ typedef struct m2s_conv_gemm {
     int64_t cuts;                      /* 1, or n where rows of two images must not meet in a product */
     int64_t row_chunks, column_chunks; /* of a cut; chunks = cuts row_chunks column_chunks groups */
     int64_t columns, panel;            /* of a packed group; of a panel: with columns of zeros at the end */
-    const float *weights;
     m2s_gemm_function gemm;
     const char *provider;
 } m2s_conv_gemm;
@@ -28,7 +28,8 @@ void m2s_conv_gemm_choose(const m2s_cpu_kernels *kernels, m2s_shape src, m2s_sha
                           const m2s_attrs *attrs, bool in_place, m2s_conv_gemm *conv);
 int64_t m2s_conv_gemm_chunks(const m2s_conv_gemm *conv);
 size_t m2s_conv_gemm_scratch(const m2s_conv_gemm *conv);
-m2snet_status m2s_conv_gemm_pack(const m2s_lowering *lowering, int32_t i, m2s_conv_gemm *conv, m2snet_error *error);
+/* How operands' weights are packed. conv lives as long as the layout. */
+void m2s_conv_gemm_layout(const m2s_conv_gemm *conv, m2s_weights_layout *layout);
 /* operands: images follow each other densely. */
 void m2s_conv_gemm_run(const m2s_conv_gemm *conv, const m2s_conv_operands *operands, int64_t chunk, void *scratch);
 

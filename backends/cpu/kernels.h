@@ -57,6 +57,16 @@ typedef struct m2s_winograd_output {
     int64_t dst_pixel;
 } m2s_winograd_output;
 
+/* Weights (o, i, 3, 3) of a packed panel's columns (outputs) at some input channels, transformed in double, rounded
+ * once. */
+typedef struct m2s_winograd_weights {
+    int64_t channels, columns, valid; /* columns: a multiple of vector; from `valid` on they are zeros */
+    const float *src;                 /* of the first column at the first channel; channels lie 9 numbers apart */
+    int64_t src_column;               /* numbers from a column to the next */
+    float *dst;                       /* point p, channel k, column j at dst[p point_stride + k columns + j] */
+    int64_t point_stride;
+} m2s_winograd_weights;
+
 /* ---- the rest ---- */
 typedef struct m2s_window {
     int64_t h, w, channels; /* of the source */
@@ -127,6 +137,7 @@ typedef struct m2s_cpu_kernels {
     void (*gemm)(const m2s_gemm *gemm);
     void (*winograd_input[2])(const m2s_winograd_input *input); /* m = 2, 4 */
     void (*winograd_output[2])(const m2s_winograd_output *output);
+    void (*winograd_weights[2])(const m2s_winograd_weights *weights);
 
     void (*add)(float *dst, const float *const *src, int32_t count, int64_t n, bool relu);
     void (*abs_diff)(float *dst, const float *a, const float *b, int64_t n);
@@ -172,10 +183,5 @@ int64_t m2s_subtract_scratch(const m2s_subtract *subtract, int64_t rows);
 
 /* Columns of a packed matrix, those of zeros at its end included. */
 int64_t m2s_gemm_packed_columns(const m2s_cpu_kernels *kernels, int64_t columns);
-
-/* Weights (o, i, 3, 3), transformed in double. Input channels in blocks of `block`, each block (m + 2)^2 matrices
- * (channels of the block x o) packed for m2s_gemm: i (m + 2)^2 m2s_gemm_packed_columns(o) numbers in all. */
-void m2s_winograd_weights(const m2s_cpu_kernels *kernels, int m, const float *weights, int64_t o, int64_t i,
-                          int64_t block, float *packed);
 
 #endif

@@ -24,7 +24,7 @@ static int64_t image_numbers(m2s_shape shape)
     return shape.h * shape.w * shape.c;
 }
 
-static m2s_conv_operands conv2d_operands(const m2s_step *step)
+static m2s_conv_operands conv2d_operands(const m2s_step *step, const m2s_conv_weights *weights)
 {
     m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
 
@@ -32,6 +32,7 @@ static m2s_conv_operands conv2d_operands(const m2s_step *step)
         .src = step->args.in[0],
         .src_pixel = src.c,
         .src_image = image_numbers(src),
+        .weights = m2s_conv_weights_at(step, weights),
         .bias = step->args.in[2],
         .residual = step->args.in[3],
         .residual_pixel = dst.c,
@@ -58,15 +59,21 @@ static m2snet_status pack_bias(const m2s_lowering *lowering, int32_t i, m2snet_e
 
 /* ---- conv2d, Winograd ---- */
 
+typedef struct winograd_detail {
+    m2s_conv_weights weights; /* first */
+    m2s_winograd winograd;
+} winograd_detail;
+
 static void run_winograd(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    const m2s_winograd *winograd = step->detail;
-    m2s_conv_operands operands = conv2d_operands(step);
+    const winograd_detail *detail = step->detail;
+    m2s_conv_operands operands = conv2d_operands(step, &detail->weights);
+    int phase = task - (m2s_conv_weights_change(&detail->weights) ? 1 : 0);
 
-    if (winograd->by_phase) {
-        m2s_winograd_run_phase(step->kernels, winograd, &operands, task, chunk, step->args.scratch);
+    if (detail->winograd.by_phase) {
+        m2s_winograd_run_phase(&detail->winograd, &operands, phase, chunk, step->args.scratch);
     } else {
-        m2s_winograd_run(step->kernels, winograd, &operands, chunk, m2s_step_worker_scratch(step, worker));
+        m2s_winograd_run(&detail->winograd, &operands, chunk, m2s_step_worker_scratch(step, worker));
     }
 }
 
@@ -75,20 +82,23 @@ m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error
     m2s_step *step = lowering->step;
     const m2s_attrs *attrs = &step->node.attrs;
     m2s_shape src = step->args.in_shape[0], weights = step->args.in_shape[1];
+    m2s_weights_layout layout;
     m2s_winograd winograd;
+    winograd_detail *detail;
     m2snet_status status;
 
     if (weights.kh != 3 || weights.kw != 3 || attrs->stride != 1 || attrs->pad != 1 || attrs->dilation != 1 ||
-        attrs->groups != 1 || !m2s_lowering_is_constant(lowering, 1) ||
-        !m2s_winograd_choose(step->kernels, src.n, src.h, src.w, src.c, weights.o, &winograd)) {
+        attrs->groups != 1 || !m2s_winograd_choose(step->kernels, src.n, src.h, src.w, src.c, weights.o, &winograd)) {
         return M2SNET_STATUS_UNSUPPORTED;
     }
-    M2S_TRY(add_detail(lowering, sizeof winograd, error));
-    M2S_TRY(m2s_winograd_pack(lowering, 1, &winograd, error));
+    M2S_TRY(add_detail(lowering, sizeof *detail, error));
+    detail = step->detail;
+    detail->winograd = winograd;
+    step->worker_bytes = m2s_winograd_worker_bytes(&winograd);
+    step->scratch_bytes = m2s_winograd_shared_bytes(&winograd);
+    m2s_winograd_layout(&detail->winograd, &layout);
+    M2S_TRY(m2s_conv_weights_prepare(lowering, 1, &layout, &detail->weights, error));
     M2S_TRY(pack_bias(lowering, 2, error));
-    memcpy(step->detail, &winograd, sizeof winograd);
-    step->worker_bytes = m2s_winograd_worker_bytes(step->kernels, &winograd);
-    step->scratch_bytes = m2s_winograd_shared_bytes(step->kernels, &winograd);
     m2s_step_set_kernel(step, "winograd f%dx%d %s", winograd.m, winograd.m, step->kernels->name);
     if (winograd.by_phase) {
         for (int phase = 0; phase < 3; phase++) {
@@ -104,6 +114,7 @@ fail:
 /* ---- conv2d, matrix product ---- */
 
 typedef struct gemm_detail {
+    m2s_conv_weights weights; /* first */
     m2s_conv_gemm conv;
     int64_t spread; /* numbers from a pixel to the next after spreading; 0 = not spread */
 } gemm_detail;
@@ -111,7 +122,7 @@ typedef struct gemm_detail {
 static void run_gemm(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     const gemm_detail *detail = step->detail;
-    m2s_conv_operands operands = conv2d_operands(step);
+    m2s_conv_operands operands = conv2d_operands(step, &detail->weights);
 
     (void)task;
     if (detail->spread > 0) {
@@ -126,9 +137,8 @@ static void run_spread(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     const gemm_detail *detail = step->detail;
     m2s_shape src = step->args.in_shape[0];
-    m2s_cut pixels = m2s_cut_part(src.n * src.h * src.w, step->tasks[0].chunks, chunk);
+    m2s_cut pixels = m2s_cut_part(src.n * src.h * src.w, step->tasks[task].chunks, chunk);
 
-    (void)task;
     (void)worker;
     for (int64_t p = pixels.begin; p < pixels.end; p++) {
         memcpy((float *)step->args.scratch + p * detail->spread, (const float *)step->args.in[0] + p * src.c,
@@ -141,13 +151,11 @@ m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *er
     m2s_step *step = lowering->step;
     m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
     int64_t pixels = src.n * src.h * src.w;
+    m2s_weights_layout layout;
     gemm_detail *detail;
     m2s_conv_gemm probe;
     m2snet_status status;
 
-    if (!m2s_lowering_is_constant(lowering, 1)) {
-        return M2SNET_STATUS_UNSUPPORTED;
-    }
     M2S_TRY(add_detail(lowering, sizeof *detail, error));
     detail = step->detail;
     m2s_conv_gemm_choose(step->kernels, src, step->args.in_shape[1], dst, &step->node.attrs, true, &detail->conv);
@@ -165,7 +173,8 @@ m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *er
                                  &detail->conv);
         }
     }
-    M2S_TRY(m2s_conv_gemm_pack(lowering, 1, &detail->conv, error));
+    m2s_conv_gemm_layout(&detail->conv, &layout);
+    M2S_TRY(m2s_conv_weights_prepare(lowering, 1, &layout, &detail->weights, error));
     M2S_TRY(pack_bias(lowering, 2, error));
     step->worker_bytes = m2s_conv_gemm_scratch(&detail->conv);
     m2s_step_set_kernel(step, "gemm %s", detail->conv.provider);
@@ -198,12 +207,14 @@ typedef struct groups_detail {
     bool by_winograd, by_phase;
     m2s_winograd winograd[3];
     m2s_conv_gemm gemm[3];
+    m2s_conv_weights weights[3];
     int64_t conv_chunks; /* of one convolution that is one task */
     int64_t last_chunks; /* of the last group, which is copied or pooled */
 } groups_detail;
 
 static m2s_conv_operands group_operands(const m2s_step *step, int64_t group)
 {
+    const groups_detail *detail = step->detail;
     m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
     int64_t width = src.c / 4;
     float *out = step->args.out[0];
@@ -215,6 +226,7 @@ static m2s_conv_operands group_operands(const m2s_step *step, int64_t group)
         .addend = group > 0 && step->node.attrs.stage == 0 ? out + (group - 1) * width : NULL,
         .addend_pixel = dst.c,
         .addend_image = image_numbers(dst),
+        .weights = m2s_conv_weights_at(step, &detail->weights[group]),
         .bias = step->args.in[2 + 2 * group],
         .dst = out + group * width,
         .dst_pixel = dst.c,
@@ -267,7 +279,7 @@ static void run_group(const m2s_step *step, int64_t group, int64_t chunk, int wo
     void *scratch = m2s_step_worker_scratch(step, worker);
 
     if (detail->by_winograd) {
-        m2s_winograd_run(step->kernels, &detail->winograd[group], &operands, chunk, scratch);
+        m2s_winograd_run(&detail->winograd[group], &operands, chunk, scratch);
     } else {
         m2s_conv_gemm_run(&detail->gemm[group], &operands, chunk, scratch);
     }
@@ -307,7 +319,7 @@ static void run_phases(m2s_step *step, int32_t task, int64_t chunk, int worker)
 
     (void)worker;
     if (chunk < winograd->phase_chunks[task % 3]) {
-        m2s_winograd_run_phase(step->kernels, winograd, &operands, task % 3, chunk, step->args.scratch);
+        m2s_winograd_run_phase(winograd, &operands, task % 3, chunk, step->args.scratch);
     } else {
         run_last_group(step, chunk - winograd->phase_chunks[task % 3]);
     }
@@ -338,6 +350,7 @@ m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *
     m2s_shape src = step->args.in_shape[0], dst = step->args.out_shape[0];
     m2s_shape group_src = src, group_dst = dst;
     m2s_attrs conv = { .stride = attrs->stride, .pad = 1, .dilation = 1, .groups = 1 };
+    m2s_weights_layout layout;
     groups_detail *detail;
     m2snet_status status;
 
@@ -357,18 +370,19 @@ m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *
     for (int32_t i = 0; i < 3; i++) {
         if (detail->by_winograd) {
             detail->winograd[i] = detail->winograd[0];
-            M2S_TRY(m2s_winograd_pack(lowering, 1 + 2 * i, &detail->winograd[i], error));
+            m2s_winograd_layout(&detail->winograd[i], &layout);
         } else {
             m2s_conv_gemm_choose(step->kernels, group_src, step->args.in_shape[1 + 2 * i], group_dst, &conv, true,
                                  &detail->gemm[i]);
-            M2S_TRY(m2s_conv_gemm_pack(lowering, 1 + 2 * i, &detail->gemm[i], error));
+            m2s_conv_gemm_layout(&detail->gemm[i], &layout);
         }
+        M2S_TRY(m2s_conv_weights_prepare(lowering, 1 + 2 * i, &layout, &detail->weights[i], error));
         M2S_TRY(pack_bias(lowering, 2 + 2 * i, error));
     }
     if (detail->by_winograd) {
         detail->conv_chunks = src.n * detail->winograd[0].chunks;
-        step->worker_bytes = m2s_winograd_worker_bytes(step->kernels, &detail->winograd[0]);
-        step->scratch_bytes = m2s_winograd_shared_bytes(step->kernels, &detail->winograd[0]);
+        step->worker_bytes = m2s_winograd_worker_bytes(&detail->winograd[0]);
+        step->scratch_bytes = m2s_winograd_shared_bytes(&detail->winograd[0]);
         m2s_step_set_kernel(step, "winograd f%dx%d %s", detail->winograd[0].m, detail->winograd[0].m,
                             step->kernels->name);
     } else {

@@ -4,15 +4,17 @@
  * share of every output, and the shares are then added up over the window. */
 #include <stdio.h>
 
-#include "backends/cpu/conv.h"
+#include "backends/cpu/conv_weights.h"
 
 #define MOST_COLUMNS 64
 /* Numbers of shares in a chunk. */
 #define CHUNK_SHARES 32768
 
 typedef struct few_detail {
+    m2s_conv_weights weights; /* first */
+    const m2s_cpu_kernels *kernels;
+    m2s_shape window;
     int64_t bands, columns;
-    const float *weights;
 } few_detail;
 
 static void free_detail(m2s_memory *memory, void *detail)
@@ -64,7 +66,7 @@ static void run_few(m2s_step *step, int32_t task, int64_t chunk, int worker)
         .depth = in.c,
         .a = (const float *)step->args.in[0] + (image * in.h + src.begin) * in.w * in.c,
         .a_stride = in.c,
-        .b = detail->weights,
+        .b = m2s_conv_weights_at(step, &detail->weights),
         .c = shares,
         .c_stride = detail->columns,
         .ahead = true,
@@ -85,30 +87,23 @@ static void run_few(m2s_step *step, int32_t task, int64_t chunk, int worker)
     }
 }
 
-typedef struct pack_request {
-    const m2s_cpu_kernels *kernels;
-    m2s_shape window;
-    int64_t columns;
-} pack_request;
-
-/* Rows: input channels; columns: tap by tap, the outputs. */
-static m2snet_status pack_taps(void *argument, const float *plain, void *packed, m2snet_error *error)
+/* Rows: input channels; columns: tap by tap, the outputs. A unit is a panel. */
+static void pack_taps(const void *argument, const float *plain, m2s_cut units, float *packed)
 {
-    const pack_request *request = argument;
-    int64_t taps = request->window.kh * request->window.kw, panel = request->kernels->panel_columns;
-    float *dst = packed;
+    const few_detail *detail = argument;
+    m2s_shape window = detail->window;
+    int64_t taps = window.kh * window.kw, panel = detail->kernels->panel_columns;
 
-    (void)error;
-    for (int64_t begin = 0; begin < request->columns; begin += panel) {
-        int64_t end = begin + panel < request->columns ? begin + panel : request->columns;
-        for (int64_t k = 0; k < request->window.i; k++) {
+    for (int64_t unit = units.begin; unit < units.end; unit++) {
+        int64_t begin = unit * panel, end = begin + panel < detail->columns ? begin + panel : detail->columns;
+        float *dst = packed + begin * window.i;
+        for (int64_t k = 0; k < window.i; k++) {
             for (int64_t j = begin; j < end; j++) {
-                int64_t tap = j / request->window.o, o = j % request->window.o;
-                *dst++ = tap < taps ? plain[(o * request->window.i + k) * taps + tap] : 0.0f;
+                int64_t tap = j / window.o, o = j % window.o;
+                *dst++ = tap < taps ? plain[(o * window.i + k) * taps + tap] : 0.0f;
             }
         }
     }
-    return M2SNET_STATUS_OK;
 }
 
 m2snet_status m2s_lower_conv_few(const m2s_lowering *lowering, m2snet_error *error)
@@ -122,7 +117,7 @@ m2snet_status m2s_lower_conv_few(const m2s_lowering *lowering, m2snet_error *err
 
     if (window.o * 4 > step->kernels->vector || columns > MOST_COLUMNS || window.kh * window.kw == 1 ||
         attrs->stride != 1 || attrs->dilation != 1 || attrs->groups != 1 || attrs->pad >= window.kh ||
-        attrs->pad >= window.kw || !m2s_lowering_is_constant(lowering, 1)) {
+        attrs->pad >= window.kw) {
         return M2SNET_STATUS_UNSUPPORTED;
     }
     detail = m2s_calloc(lowering->device->host->memory, 1, sizeof *detail);
@@ -132,16 +127,20 @@ m2snet_status m2s_lower_conv_few(const m2s_lowering *lowering, m2snet_error *err
     step->detail = detail;
     step->free_detail = free_detail;
     detail->columns = columns;
-    pack_request request = { .kernels = step->kernels, .window = window, .columns = columns };
-    char layout[48];
-    const void *packed = NULL;
-    snprintf(layout, sizeof layout, "taps %s", step->kernels->name);
-    M2S_TRY(m2s_lowering_pack(lowering, 1, layout, (size_t)(in.c * columns) * sizeof(float), pack_taps, &request,
-                              &packed, error));
-    detail->weights = packed;
+    detail->window = window;
+    detail->kernels = step->kernels;
+    m2s_weights_layout layout = {
+        .numbers = (size_t)(in.c * columns),
+        .units = (columns + step->kernels->panel_columns - 1) / step->kernels->panel_columns,
+        .pack = pack_taps,
+        .argument = detail,
+    };
+    snprintf(layout.name, sizeof layout.name, "taps %s", step->kernels->name);
+    M2S_TRY(m2s_conv_weights_prepare(lowering, 1, &layout, &detail->weights, error));
     if (m2s_lowering_has_input(lowering, 2) && m2s_lowering_is_constant(lowering, 2)) {
-        M2S_TRY(m2s_lowering_pack(lowering, 2, "plain", 0, NULL, NULL, &packed, error));
-        step->args.in[2] = packed;
+        const void *bias = NULL;
+        M2S_TRY(m2s_lowering_pack(lowering, 2, "plain", 0, NULL, NULL, &bias, error));
+        step->args.in[2] = bias;
     }
     detail->bands = m2s_cut_count(out.h, in.w * columns, CHUNK_SHARES);
     int64_t rows = (out.h + detail->bands - 1) / detail->bands + window.kh - 1;

@@ -19,26 +19,26 @@ typedef struct winograd_layout {
     int64_t in_point, out_point; /* of a point's matrix, with a line more to spread them over cache sets */
 } winograd_layout;
 
-static winograd_layout layout_of(const m2s_cpu_kernels *kernels, const m2s_winograd *w, int64_t rows, int64_t channels)
+static winograd_layout layout_of(const m2s_winograd *w, int64_t rows, int64_t channels)
 {
     winograd_layout layout = { .points = (int64_t)(w->m + 2) * (w->m + 2), .rows = rows };
 
-    layout.depth = m2s_gemm_packed_columns(kernels, channels);
+    layout.depth = m2s_gemm_packed_columns(w->kernels, channels);
     layout.depth += layout.depth % 512 == 0 ? 16 : 0; /* rows 2 KiB apart share few cache sets */
-    layout.columns = m2s_gemm_packed_columns(kernels, w->out);
+    layout.columns = m2s_gemm_packed_columns(w->kernels, w->out);
     layout.in_point = rows * layout.depth + 16;
     layout.out_point = rows * layout.columns + 16;
     return layout;
 }
 
-static winograd_layout chunk_layout(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+static winograd_layout chunk_layout(const m2s_winograd *w)
 {
-    return layout_of(kernels, w, (w->tiles + w->chunks - 1) / w->chunks, w->block);
+    return layout_of(w, (w->tiles + w->chunks - 1) / w->chunks, w->block);
 }
 
-static winograd_layout shared_layout(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+static winograd_layout shared_layout(const m2s_winograd *w)
 {
-    return layout_of(kernels, w, w->n * w->tiles, w->in);
+    return layout_of(w, w->n * w->tiles, w->in);
 }
 
 static int64_t layout_numbers(const winograd_layout *layout)
@@ -59,7 +59,7 @@ static int64_t tiles_of(int64_t h, int64_t w, int m)
 bool m2s_winograd_choose(const m2s_cpu_kernels *kernels, int64_t n, int64_t h, int64_t w, int64_t in, int64_t out,
                          m2s_winograd *winograd)
 {
-    m2s_winograd result = { .n = n, .h = h, .w = w, .in = in, .out = out };
+    m2s_winograd result = { .kernels = kernels, .n = n, .h = h, .w = w, .in = in, .out = out };
 
     if (in < 16 || out < 16 || h < 4 || w < 4) {
         return false;
@@ -87,58 +87,65 @@ bool m2s_winograd_choose(const m2s_cpu_kernels *kernels, int64_t n, int64_t h, i
     return true;
 }
 
-size_t m2s_winograd_worker_bytes(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+size_t m2s_winograd_worker_bytes(const m2s_winograd *w)
 {
-    winograd_layout layout = chunk_layout(kernels, w);
+    winograd_layout layout = chunk_layout(w);
 
     return w->by_phase ? 0 : (size_t)layout_numbers(&layout) * sizeof(float);
 }
 
-size_t m2s_winograd_shared_bytes(const m2s_cpu_kernels *kernels, const m2s_winograd *w)
+size_t m2s_winograd_shared_bytes(const m2s_winograd *w)
 {
-    winograd_layout layout = shared_layout(kernels, w);
+    winograd_layout layout = shared_layout(w);
 
     return w->by_phase ? (size_t)layout_numbers(&layout) * sizeof(float) : 0;
 }
 
 /* ---- weights ---- */
 
-typedef struct pack_request {
-    const m2s_cpu_kernels *kernels;
-    const m2s_winograd *winograd;
-} pack_request;
-
-static m2snet_status pack_weights(void *argument, const float *plain, void *packed, m2snet_error *error)
+/* Units: a block of input channels and a panel of columns each. */
+static void pack_weights(const void *argument, const float *plain, m2s_cut units, float *packed)
 {
-    const pack_request *request = argument;
-    const m2s_winograd *w = request->winograd;
+    const m2s_winograd *w = argument;
+    winograd_layout layout = chunk_layout(w);
+    int64_t panel = w->kernels->panel_columns, panels = (layout.columns + panel - 1) / panel;
 
-    (void)error;
-    m2s_winograd_weights(request->kernels, w->m, plain, w->out, w->in, w->block, packed);
-    return M2SNET_STATUS_OK;
+    for (int64_t unit = units.begin; unit < units.end; unit++) {
+        int64_t begin = unit / panels * w->block, column = unit % panels * panel;
+        int64_t depth = w->in - begin < w->block ? w->in - begin : w->block;
+        int64_t columns = layout.columns - column < panel ? layout.columns - column : panel;
+        m2s_winograd_weights part = {
+            .channels = depth,
+            .columns = columns,
+            .valid = w->out - column < columns ? w->out - column : columns,
+            .src = plain + (column * w->in + begin) * 9,
+            .src_column = w->in * 9,
+            .dst = packed + begin * layout.points * layout.columns + column * depth,
+            .point_stride = depth * layout.columns,
+        };
+        w->kernels->winograd_weights[w->m == 4](&part);
+    }
 }
 
-m2snet_status m2s_winograd_pack(const m2s_lowering *lowering, int32_t i, m2s_winograd *winograd, m2snet_error *error)
+void m2s_winograd_layout(const m2s_winograd *w, m2s_weights_layout *layout)
 {
-    const m2s_cpu_kernels *kernels = lowering->device->kernels;
-    pack_request request = { .kernels = kernels, .winograd = winograd };
-    winograd_layout layout = chunk_layout(kernels, winograd);
-    size_t bytes = (size_t)(layout.points * winograd->in * layout.columns) * sizeof(float);
-    char name[48];
-    const void *packed = NULL;
+    winograd_layout chunk = chunk_layout(w);
+    int64_t panel = w->kernels->panel_columns;
 
-    snprintf(name, sizeof name, "winograd%d %s %lld", winograd->m, kernels->name, (long long)winograd->block);
-    m2snet_status status = m2s_lowering_pack(lowering, i, name, bytes, pack_weights, &request, &packed, error);
-    winograd->weights = packed;
-    return status;
+    *layout = (m2s_weights_layout){
+        .numbers = (size_t)(chunk.points * w->in * chunk.columns),
+        .units = (w->in + w->block - 1) / w->block * ((chunk.columns + panel - 1) / panel),
+        .pack = pack_weights,
+        .argument = w,
+    };
+    snprintf(layout->name, sizeof layout->name, "winograd%d %s %lld", w->m, w->kernels->name, (long long)w->block);
 }
 
 /* ---- the phases ---- */
 
 /* Tiles of an image, channels begin..begin + channels: to point matrices that start at dst. */
-static void transform_input(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *o,
-                            const winograd_layout *layout, int64_t image, m2s_cut tiles, int64_t begin,
-                            int64_t channels, float *dst)
+static void transform_input(const m2s_winograd *w, const m2s_conv_operands *o, const winograd_layout *layout,
+                            int64_t image, m2s_cut tiles, int64_t begin, int64_t channels, float *dst)
 {
     m2s_winograd_input input = {
         .h = w->h,
@@ -155,12 +162,11 @@ static void transform_input(const m2s_cpu_kernels *kernels, const m2s_winograd *
         .row_stride = layout->depth,
     };
 
-    kernels->winograd_input[w->m == 4](&input);
+    w->kernels->winograd_input[w->m == 4](&input);
 }
 
-static void transform_output(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *o,
-                             const winograd_layout *layout, int64_t image, m2s_cut tiles, int64_t begin,
-                             int64_t channels, const float *src)
+static void transform_output(const m2s_winograd *w, const m2s_conv_operands *o, const winograd_layout *layout,
+                             int64_t image, m2s_cut tiles, int64_t begin, int64_t channels, const float *src)
 {
     m2s_winograd_output output = {
         .h = w->h,
@@ -179,15 +185,15 @@ static void transform_output(const m2s_cpu_kernels *kernels, const m2s_winograd 
         .dst_pixel = o->dst_pixel,
     };
 
-    kernels->winograd_output[w->m == 4](&output);
+    w->kernels->winograd_output[w->m == 4](&output);
 }
 
 /* The products of some points over one block of input channels. in: the block's first channel. */
-static void multiply(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const winograd_layout *layout, int64_t rows,
+static void multiply(const m2s_winograd *w, const m2s_conv_operands *o, const winograd_layout *layout, int64_t rows,
                      m2s_cut points, int64_t begin, const float *in, float *out)
 {
     int64_t depth = w->in - begin < w->block ? w->in - begin : w->block;
-    const float *weights = w->weights + begin * layout->points * layout->columns;
+    const float *weights = o->weights + begin * layout->points * layout->columns;
 
     for (int64_t p = points.begin; p < points.end; p++) {
         m2s_gemm gemm = {
@@ -201,50 +207,49 @@ static void multiply(const m2s_cpu_kernels *kernels, const m2s_winograd *w, cons
             .c_stride = layout->columns,
             .accumulate = begin > 0,
         };
-        kernels->gemm(&gemm);
+        w->kernels->gemm(&gemm);
     }
 }
 
-void m2s_winograd_run(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *operands,
-                      int64_t chunk, void *scratch)
+void m2s_winograd_run(const m2s_winograd *w, const m2s_conv_operands *operands, int64_t chunk, void *scratch)
 {
-    winograd_layout layout = chunk_layout(kernels, w);
+    winograd_layout layout = chunk_layout(w);
     int64_t image = chunk / w->chunks;
     m2s_cut tiles = m2s_cut_part(w->tiles, w->chunks, chunk % w->chunks), points = { 0, layout.points };
     float *transformed = scratch, *sums = transformed + layout.points * layout.in_point;
 
     for (int64_t begin = 0; begin < w->in; begin += w->block) {
         int64_t channels = w->in - begin < w->block ? w->in - begin : w->block;
-        transform_input(kernels, w, operands, &layout, image, tiles, begin, channels, transformed);
-        multiply(kernels, w, &layout, tiles.end - tiles.begin, points, begin, transformed, sums);
+        transform_input(w, operands, &layout, image, tiles, begin, channels, transformed);
+        multiply(w, operands, &layout, tiles.end - tiles.begin, points, begin, transformed, sums);
     }
-    transform_output(kernels, w, operands, &layout, image, tiles, 0, w->out, sums);
+    transform_output(w, operands, &layout, image, tiles, 0, w->out, sums);
 }
 
-void m2s_winograd_run_phase(const m2s_cpu_kernels *kernels, const m2s_winograd *w, const m2s_conv_operands *operands,
-                            int phase, int64_t chunk, void *scratch)
+void m2s_winograd_run_phase(const m2s_winograd *w, const m2s_conv_operands *operands, int phase, int64_t chunk,
+                            void *scratch)
 {
-    winograd_layout layout = shared_layout(kernels, w);
+    winograd_layout layout = shared_layout(w);
     float *transformed = scratch, *sums = transformed + layout.points * layout.in_point;
     m2s_cut tiles = { 0, w->tiles };
 
     if (phase == 1) {
         m2s_cut points = m2s_cut_part(layout.points, w->phase_chunks[1], chunk);
         for (int64_t begin = 0; begin < w->in; begin += w->block) {
-            multiply(kernels, w, &layout, layout.rows, points, begin, transformed + begin, sums);
+            multiply(w, operands, &layout, layout.rows, points, begin, transformed + begin, sums);
         }
         return;
     }
     int64_t chunks = w->phase_chunks[phase] / w->n, image = chunk / chunks;
     int64_t all = phase == 0 ? w->in : w->out;
-    m2s_cut vectors = m2s_cut_part(vectors_of(kernels, all), chunks, chunk % chunks);
-    int64_t begin = vectors.begin * kernels->vector, end = vectors.end * kernels->vector;
+    m2s_cut vectors = m2s_cut_part(vectors_of(w->kernels, all), chunks, chunk % chunks);
+    int64_t begin = vectors.begin * w->kernels->vector, end = vectors.end * w->kernels->vector;
     int64_t channels = (end < all ? end : all) - begin;
     if (phase == 0) {
-        transform_input(kernels, w, operands, &layout, image, tiles, begin, channels,
+        transform_input(w, operands, &layout, image, tiles, begin, channels,
                         transformed + image * w->tiles * layout.depth + begin);
     } else {
-        transform_output(kernels, w, operands, &layout, image, tiles, begin, channels,
+        transform_output(w, operands, &layout, image, tiles, begin, channels,
                          sums + image * w->tiles * layout.columns + begin);
     }
 }
