@@ -202,6 +202,8 @@ run_tidy() {
 
 install_build_packages || exit 1
 install_packages libcmocka-dev g++ || exit 1
+# The tests of the Python binding skip what is missing.
+install_packages python3-numpy python3-pil python3-venv python3-pip python3-setuptools python3-wheel patchelf || true
 for name in "${phases[@]}"; do
     "run_$name"
 done

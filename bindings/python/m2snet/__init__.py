@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M2SNet and MSNet for NumPy: medical image segmentation and its scores, without PyTorch.
+
+    import m2snet
+
+    model = m2snet.Model.load("polyp.safetensors")
+    result = model.predict("frame.png")              # a path, an array, a Pillow image, or a list of them
+    result.found, result.presence                    # nothing found is an answer, too
+    result.mask                                      # uint8 (height, width), 0 or 255
+    result.probability                               # float32 (height, width)
+    result.components[0].contour                     # int32 (points, 2)
+
+    scores = m2snet.metrics(result, "truth.png")     # scores.dice, scores["dice_mean"], ...
+    study = m2snet.evaluate("predictions/", "masks/")
+    study.dataset.dice_mean, study.folds(4).std.dice
+
+Not a medical device.
+
+Threads: Model, Context and CancelToken may be used from any number of threads at once; Session and Evaluator belong
+to one thread at a time. The GIL is released while the library works. Handles do not survive os.fork(): a child makes its
+own (the default context does so by itself).
+
+Interrupts: Ctrl-C during a long call of the main thread cancels it and raises KeyboardInterrupt; other threads are
+stopped with a CancelToken.
+"""
+
+from ._context import Backend, Context, ContextInfo, backends, default_context
+from ._errors import (
+    BackendError,
+    BusyError,
+    Cancelled,
+    FileError,
+    FormatError,
+    InternalError,
+    InvalidArgumentError,
+    LimitError,
+    M2snetError,
+    M2snetWarning,
+    MismatchError,
+    OutOfMemoryError,
+    Status,
+    UnsupportedError,
+)
+from ._evaluate import Evaluator, Folds, evaluate, metrics
+from ._image import ImageLike, draw_overlay, read_image, resize_image, write_image
+from ._library import library_path, plain as _plain, text as _text
+from ._model import Model, ModelInfo, PlanInfo, Session, StepInfo, TensorInfo
+from ._result import Component, Receipt, Result
+from ._scores import LabelScores, Scores, SurfaceScores
+from ._watch import CancelToken
+
+__version__ = _text(_plain("version_string"))
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BusyError",
+    "CancelToken",
+    "Cancelled",
+    "Component",
+    "Context",
+    "ContextInfo",
+    "Evaluator",
+    "FileError",
+    "Folds",
+    "FormatError",
+    "ImageLike",
+    "InternalError",
+    "InvalidArgumentError",
+    "LabelScores",
+    "LimitError",
+    "M2snetError",
+    "M2snetWarning",
+    "MismatchError",
+    "Model",
+    "ModelInfo",
+    "OutOfMemoryError",
+    "PlanInfo",
+    "Receipt",
+    "Result",
+    "Scores",
+    "Session",
+    "Status",
+    "StepInfo",
+    "SurfaceScores",
+    "TensorInfo",
+    "UnsupportedError",
+    "backends",
+    "default_context",
+    "draw_overlay",
+    "evaluate",
+    "library_path",
+    "metrics",
+    "read_image",
+    "resize_image",
+    "write_image",
+]

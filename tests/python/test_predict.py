@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models, predictions, logits."""
+
+import json
+import logging
+import os
+import tempfile
+import unittest
+
+import numpy as np
+
+import common
+import m2snet
+
+
+class Models(unittest.TestCase):
+    def test_info(self):
+        model = common.model()
+        self.assertEqual(model.info.architecture, "m2snet")
+        self.assertEqual((model.info.input_width, model.info.input_height), (256, 256))
+        self.assertEqual(model.info.classes, 1)
+        self.assertEqual(model.class_names, ["polyp"])
+        self.assertEqual(len(model.info.sha256), 64)
+        self.assertEqual(model.config["encoder"], "res2net_compact")
+        self.assertIn("m2snet.config", model.metadata)
+        self.assertEqual(model.multiply_adds(256, 256), model.info.multiply_adds)
+        self.assertGreater(model.multiply_adds(352, 256), model.info.multiply_adds)
+        first = model.tensors[0]
+        self.assertEqual(first.shape[1:], (3, 3, 3))
+        self.assertEqual(first.dtype, "f16")
+        self.assertIn("m2snet, res2net_compact", repr(model))
+
+    def test_from_bytes(self):
+        model = m2snet.Model.from_bytes(common.MODEL.read_bytes())
+        self.assertEqual(model.info, common.model().info)
+        other = m2snet.Model.from_bytes(bytearray(common.MODEL.read_bytes()))
+        np.testing.assert_array_equal(other.predict(common.picture()).map, common.model().predict(common.picture()).map)
+
+    def test_config_override_and_map(self):
+        model = m2snet.Model.load(common.MODEL, config={"threshold": 0.25}, memory_map=True)
+        self.assertEqual(model.info.threshold, 0.25)
+
+    def test_create_and_save(self):
+        config = {"architecture": "m2snet", "encoder": "res2net_compact", "pyramid_channels": 32, "input_size": 64}
+        model = m2snet.Model.create(config, seed=2**64 - 1, threads=1)
+        again = m2snet.Model.create(json.dumps(config), seed=2**64 - 1)
+        other = m2snet.Model.create(config, seed=1)
+        x = np.random.default_rng(3).standard_normal((1, 64, 64, 3)).astype(np.float32)
+        logits = model.run(x)
+        np.testing.assert_array_equal(logits, again.run(x))
+        self.assertTrue((logits != other.run(x)).any())
+        self.assertEqual(model.context.info.threads, 1)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "été.safetensors")
+            reports = []
+            model.save(path, metadata={"note": "drawn"}, with_selftest=True, progress=lambda *event: reports.append(event))
+            loaded = m2snet.Model.load(path)
+            self.assertEqual(loaded.metadata["note"], "drawn")
+            np.testing.assert_array_equal(loaded.run(x), logits)
+            self.assertGreaterEqual(loaded.selftest(), 0.0)  # drawn weights: logits of any size
+            self.assertIn("write", {phase for phase, _, _ in reports})
+            common.model().save(path, with_selftest=True)
+            self.assertLess(m2snet.Model.load(path).selftest(), 1e-2)
+            model.save(path)
+            size = os.path.getsize(path)
+            model.save(path, dtype="f16")
+            self.assertLess(os.path.getsize(path), 0.6 * size)
+        with self.assertRaises(m2snet.UnsupportedError):
+            common.model().selftest()
+        with self.assertRaisesRegex(ValueError, "seed"):
+            m2snet.Model.create(config, seed=-1)
+
+    def test_context(self):
+        context = m2snet.Context("ref", threads=2, log_level=None)
+        self.assertEqual((context.info.backend, context.info.threads), ("ref", 2))
+        self.assertIn("ref", repr(context))
+        self.assertEqual({"cpu", "ref"} - {backend.name for backend in m2snet.backends()}, set())
+        with context:
+            pass
+        with self.assertRaisesRegex(ValueError, "closed"):
+            context.info
+        self.assertIs(m2snet.default_context(), m2snet.default_context())
+        with self.assertRaisesRegex(ValueError, "log_level"):
+            m2snet.Context(log_level="loud")
+        with self.assertRaisesRegex(ValueError, "context"):
+            m2snet.Model.load(common.MODEL, context=m2snet.default_context(), threads=2)
+
+    def test_log(self):
+        with self.assertLogs("m2snet", logging.DEBUG) as caught:
+            context = m2snet.Context(threads=1, log_level="debug")
+            m2snet.Model.load(common.MODEL, context=context).predict(common.picture())
+        self.assertTrue(caught.records)
+
+
+class Predictions(unittest.TestCase):
+    def test_a_polyp(self):
+        picture, truth = common.picture(), m2snet.read_image(common.mask_paths()[0])
+        result = common.model().predict(picture)
+        self.assertTrue(result.found)
+        self.assertEqual(result.shape, picture.shape[:2])
+        self.assertEqual(result.mask.shape, truth.shape[:2])
+        self.assertEqual((result.probability.dtype, result.map.dtype, result.mask.dtype), (np.float32, np.uint8, np.uint8))
+        self.assertLessEqual(set(np.unique(result.mask)), {0, 255})
+        self.assertTrue(0.0 <= result.probability.min() and result.probability.max() <= 1.0)
+        # The 8-bit map is resampled from truncated bytes: within two levels of the float map almost everywhere.
+        difference = np.abs(result.map.astype(np.float64) - 255.0 * result.probability)
+        self.assertLess(np.percentile(difference, 99), 2.0)
+        np.testing.assert_array_equal(result.mask > 0, result.map >= 128)
+
+    def test_every_source_gives_the_same(self):
+        path = common.picture_paths()[0]
+        model = common.model()
+        expected = model.predict(path).probability
+        self.assertGreater(expected.max(), 0.5)
+        picture = common.picture()
+        alpha = np.dstack([picture, np.zeros(picture.shape[:2], np.uint8)])
+        for name, source, how in [
+            ("str", str(path), {}),
+            ("bytes", path.read_bytes(), {}),
+            ("bytearray", bytearray(path.read_bytes()), {}),
+            ("array", picture, {}),
+            ("RGBA", alpha, {}),
+            ("BGR", np.ascontiguousarray(picture[..., ::-1]), {"order": "bgr"}),
+            ("BGRA", np.ascontiguousarray(alpha[..., [2, 1, 0, 3]]), {"order": "bgr"}),
+            ("reversed view", np.ascontiguousarray(picture[..., ::-1])[..., ::-1], {}),
+            ("upside down view", np.ascontiguousarray(picture[::-1])[::-1], {}),
+            ("Fortran order", np.asfortranarray(picture), {}),
+        ]:
+            with self.subTest(source=name):
+                np.testing.assert_array_equal(model.predict(source, **how).probability, expected)
+
+    def test_gray_kinds(self):
+        model = common.model()
+        gray = common.random_picture(70, 90, 0)
+        expected = model.predict(np.dstack([gray] * 3)).probability
+        for name, source, how in [
+            ("uint8", gray, {}),
+            ("(h, w, 1)", gray[..., None], {}),
+            ("uint16", gray.astype(np.uint16) * 257, {}),
+            ("uint16 window", gray.astype(np.uint16) + 1000, {"window": (1000, 1255)}),
+            ("float32", gray.astype(np.float32) / 255, {}),
+            ("float64", gray / 255.0, {}),
+            ("float window", gray.astype(np.float32) - 100, {"window": (-100, 155)}),
+            ("big endian", (gray.astype(np.uint16) * 257).astype(">u2"), {}),
+        ]:
+            with self.subTest(kind=name):
+                np.testing.assert_array_equal(model.predict(source, **how).probability, expected)
+        two = gray > 128
+        np.testing.assert_array_equal(
+            model.predict(two).probability, model.predict(np.where(two, 255, 0).astype(np.uint8)).probability
+        )
+
+    def test_lists(self):
+        model = common.model()
+        paths = common.picture_paths()
+        single = [model.predict(path).map for path in paths]
+        mixed = [paths[0], common.picture(), paths[1].read_bytes(), *paths[2:]]
+        expected = [single[0], single[0], single[1], *single[2:]]
+        results = model.predict(mixed)
+        self.assertEqual(len(results), len(expected))
+        for result, one in zip(results, expected):
+            np.testing.assert_array_equal(result.map, one)
+        self.assertEqual(model.predict([]), [])
+        many = model.predict(tuple([common.random_picture(40, 40)] * 35))  # more than a group
+        self.assertEqual(len(many), 35)
+        stack = np.stack([common.random_picture(50, 60, seed=i) for i in range(3)])
+        for result, one in zip(model.predict(stack), stack):
+            np.testing.assert_array_equal(result.probability, model.predict(one).probability)
+        for proba, result in zip(model.predict_proba(list(stack)), model.predict(stack)):
+            np.testing.assert_array_equal(proba, result.probability)
+
+    def test_options(self):
+        model, picture = common.model(), common.picture()
+        height, width = picture.shape[:2]
+        self.assertEqual(model.predict(picture, threshold=0).mask.min(), 255)
+        inside = model.predict(picture, roi=(10, 20, 200, 100))
+        self.assertEqual(np.delete(np.delete(inside.probability, range(20, 120), 0), range(10, 210), 1).max(), 0)
+        np.testing.assert_array_equal(
+            inside.probability[20:120, 10:210], model.predict(picture[20:120, 10:210]).probability
+        )
+        largest = model.predict(picture, largest_component=True, fill_holes=True, spacing_mm=(0.5, 0.25))
+        self.assertEqual(len(largest.components), 1)
+        part = largest.components[0]
+        self.assertEqual(part.area_mm2, part.area_px * 0.125)
+        self.assertEqual(part.area_px, int((largest.mask > 0).sum()))
+        nothing = model.predict(picture, min_area_px=float(height * width), presence_min_area_px=float(height * width))
+        self.assertFalse(nothing.found)
+        self.assertEqual((nothing.presence, nothing.mask.max(), nothing.components), (0.0, 0, ()))
+        self.assertIn("nothing found", repr(nothing))
+
+    def test_components(self):
+        result = common.model().predict(common.picture())
+        self.assertTrue(result.components)
+        areas = [part.area_px for part in result.components]
+        self.assertEqual(areas, sorted(areas, reverse=True))
+        self.assertEqual(sum(areas), int((result.mask > 0).sum()))
+        for part in result.components:
+            self.assertIsNone(part.area_mm2)
+            x, y = part.contour[:, 0].astype(np.int64), part.contour[:, 1].astype(np.int64)
+            self.assertEqual((x.min(), y.min()), (part.x, part.y))
+            self.assertEqual((x.max(), y.max()), (part.x + part.width, part.y + part.height))
+            # The polygon's area (shoelace) is the component's with its holes.
+            enclosed = abs(int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())) // 2
+            self.assertGreaterEqual(enclosed, part.area_px)
+            self.assertTrue(0.5 <= part.mean_probability <= 1.0)
+
+    def test_receipt(self):
+        result = common.model().predict(common.picture())
+        receipt = result.receipt
+        self.assertEqual(receipt.model_sha256, common.model().info.sha256)
+        self.assertEqual((receipt.image_height, receipt.image_width), result.shape)
+        self.assertEqual(receipt.found, True)
+        self.assertEqual(receipt.library_version, m2snet.__version__)
+        self.assertEqual(json.loads(receipt.json)["presence"], receipt.presence)
+
+    def test_progress(self):
+        events = []
+        common.model().predict(common.picture_paths()[0], progress=lambda *event: events.append(event))
+        self.assertIn("network", {phase for phase, _, _ in events})
+        for phase, done, total in events:
+            self.assertIsInstance(phase, str)
+            self.assertTrue(0 <= done and (total == 0 or done <= total), (phase, done, total))
+
+    def test_sessions(self):
+        model = common.model()
+        with model.session(input_size=(96, 128), max_plans=2) as session:
+            result = session.predict(common.picture())
+            self.assertEqual((result.receipt.input_height, result.receipt.input_width), (96, 128))
+            self.assertFalse(session.plan_info(1, 64, 64).compiled)
+            session.prepare(1, 64, 64)
+            self.assertTrue(session.plan_info(1, 64, 64).compiled)
+            session.time_steps()
+            session.run(np.zeros((64, 64, 3), np.float32))
+            self.assertGreater(sum(step.milliseconds for step in session.steps), 0.0)
+            session.trim()
+            self.assertIn("96", repr(session))
+        with self.assertRaisesRegex(ValueError, "closed"):
+            session.trim()
+
+
+class Logits(unittest.TestCase):
+    def test_layouts(self):
+        x = np.random.default_rng(1).standard_normal((2, 64, 96, 3)).astype(np.float32)
+        logits = common.model().run(x)
+        self.assertEqual((logits.shape, logits.dtype), ((2, 64, 96, 1), np.float32))
+        np.testing.assert_array_equal(common.model().run(x[1]), logits[1])
+        first = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        np.testing.assert_array_equal(common.model().run(first, layout="nchw"), logits.transpose(0, 3, 1, 2))
+        np.testing.assert_array_equal(common.model().run(first[0], layout="nchw"), logits[0].transpose(2, 0, 1))
+        np.testing.assert_array_equal(common.model().run(x.astype(np.float64)), logits)
+        out = np.empty((2, 1, 96, 64), np.float64)
+        returned = common.model().run(x, out=out.transpose(0, 3, 2, 1))
+        np.testing.assert_array_equal(returned, logits)
+        np.testing.assert_array_equal(out.transpose(0, 3, 2, 1), logits)
+        constant = np.broadcast_to(np.float32(0.25), (1, 64, 64, 3))
+        np.testing.assert_array_equal(common.model().run(constant), common.model().run(constant.copy()))
+
+    def test_float64(self):
+        config = {"architecture": "m2snet", "encoder": "res2net_compact", "pyramid_channels": 32, "input_size": 64}
+        x = np.random.default_rng(2).standard_normal((1, 40, 40, 3))
+        fast = m2snet.Model.create(config, seed=5).run(x)
+        exact = m2snet.Model.create(config, seed=5, backend="ref").session(precision="f64").run(x)
+        self.assertEqual(exact.dtype, np.float64)
+        # Float32 through some sixty layers.
+        self.assertLess(np.abs(exact - fast).max() / np.abs(exact).max(), 1e-3)
+        self.assertGreater(np.abs(exact - fast).max(), 0.0)
+
+    def test_refused(self):
+        model = common.model()
+        good = np.zeros((1, 64, 64, 3), np.float32)
+        for kind, x, how in [
+            (TypeError, good.astype(np.uint8), {}),
+            (ValueError, good[0, 0], {}),
+            (ValueError, good[:0], {}),
+            (ValueError, good, {"layout": "chwn"}),
+            (ValueError, good, {"out": np.empty((1, 64, 64, 2), np.float32)}),
+            (ValueError, good, {"out": np.broadcast_to(np.float32(0), (1, 64, 64, 1))}),
+            (ValueError, good[:, :20], {}),
+            (ValueError, np.zeros((1, 64, 64, 4), np.float32), {}),
+            (TypeError, good, {"lay": 1}),
+        ]:
+            with self.subTest(shape=x.shape, how=list(how)):
+                with self.assertRaises(kind):
+                    model.run(x, **how)
+
+
+if __name__ == "__main__":
+    unittest.main()
