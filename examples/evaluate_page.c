@@ -95,11 +95,13 @@ static void write_scores(FILE *page, const evaluation *all)
         }
         fputs("</tr>\n", page);
     }
-    fprintf(
-        page,
-        "</table></div>\n<p class=\"soft\">mDice, mIoU and maxEm over 256 thresholds; Dice, IoU and the distances at "
-        "x &gt; 0.5; HD95 and ASD in %s.</p>\n",
-        all->set->options.spacing_count == 0 ? "pixels" : "mm, of the first spacing");
+    fputs("</table></div>\n<p class=\"soft\">mDice, mIoU and maxEm over 256 thresholds; Dice and IoU at x &gt; 0.5",
+          page);
+    if (!all->set->options.without_surface) {
+        fprintf(page, "; HD95 and ASD in %s",
+                all->set->options.spacing_count == 0 ? "pixels" : "mm, of the first spacing");
+    }
+    fputs(".</p>\n", page);
 }
 
 /* ---- Counts ---------------------------------------------------------------- */
@@ -108,13 +110,36 @@ static void write_counts(FILE *page, const evaluation *all)
 {
     const char *area = all->set->options.spacing_count == 0 ? "px" : "mm&sup2;";
 
-    fputs("</table></div>\n<p class=\"soft\">mDice, mIoU and maxEm over 256 thresholds; Dice and IoU at x &gt; 0.5",
-          page);
-    if (!all->set->options.without_surface) {
-        fprintf(page, "; HD95 and ASD in %s",
-                all->set->options.spacing_count == 0 ? "pixels" : "mm, of the first spacing");
+    fprintf(page,
+            "<div class=\"scroll\"><table>\n<tr><th>set</th><th>scored</th><th>failed</th><th>no partner</th>"
+            "<th title=\"empty masks\">empty m.</th><th title=\"empty predictions\">empty "
+            "p.</th><th>warned</th><th>ECE</th><th>Brier</th>"
+            "<th>area bias, %s</th><th title=\"limits of agreement\">limits</th></tr>\n",
+            area);
+    for (int i = 0; i < all->count; i++) {
+        const score_set *scored = &all->sets[i];
+        m2snet_set_info info = { .struct_size = sizeof(info) };
+        m2snet_calibration calibration = { .struct_size = sizeof(calibration), .ece = NAN, .brier = NAN };
+        m2snet_area_agreement areas = { .struct_size = sizeof(areas), .bias = NAN, .lower = NAN, .upper = NAN };
+
+        /* where no image counts the numbers stay undefined */
+        (void)m2snet_evaluator_set_info(scored->evaluator, &info, NULL);
+        (void)m2snet_evaluator_calibration(scored->evaluator, -1, 10, &calibration, NULL);
+        (void)m2snet_evaluator_area_agreement(scored->evaluator, &areas, NULL);
+        fputs("<tr><td>", page);
+        html_text(page, scored->name);
+        fprintf(page, "</td><td>%d</td><td>%d</td><td>%zu</td><td>%d</td><td>%d</td><td>%d</td>", info.scored,
+                scored->failed, scored->pairs.unmatched, info.empty_masks, info.empty_predictions, info.warned);
+        write_number(page, calibration.ece, 4, "");
+        write_number(page, calibration.brier, 4, "");
+        write_number(page, areas.bias, 1, "");
+        if (isnan(areas.lower)) {
+            fputs("<td>&ndash;</td></tr>\n", page);
+        } else {
+            fprintf(page, "<td>%.1f to %.1f</td></tr>\n", areas.lower, areas.upper);
+        }
     }
-    fputs(".</p>\n", page);
+    fputs("</table></div>\n", page);
 }
 
 /* ---- Differences ----------------------------------------------------------- */
