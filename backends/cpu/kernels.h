@@ -111,6 +111,43 @@ typedef struct m2s_subtract {
     float *scratch; /* m2s_subtract_scratch() numbers */
 } m2s_subtract;
 
+/* The same unit in a training step, and its gradient. */
+typedef struct m2s_subtract_train {
+    int64_t coarse_h, coarse_w, h, w, channels;
+    const float *a, *b;  /* one image: coarse, fine */
+    const m2s_tap *taps; /* one for each column of the result */
+    int32_t scales;
+    /* A filtered number x of scale k becomes scale[k] x + beta[k], or scale[k] (x - mean[k]) + beta[k]. */
+    const float *mean[M2S_SUBTRACT_SCALES]; /* NULL = zeros */
+    const float *scale[M2S_SUBTRACT_SCALES], *beta[M2S_SUBTRACT_SCALES];
+    const float *normal; /* 2 scales rows of w: x of scale k of A' in row 2k, of B in row 2k + 1 */
+    float *dst;          /* one image: the result, or the gradient of B */
+
+    const float *diff; /* one image, of the result */
+    float *dst_a;      /* one image: the gradient of A where A has B's size */
+    float *line;       /* coarse_w channels: the row's gradient of A', gathered along x, where it has not */
+    float *sums;       /* 2 scales rows of channels: added to in row 2k: g, in row 2k + 1: g x of scale k */
+    float *common; /* 2 scales planes `plane` numbers apart: the sum over channels of scale[k] g, in normal's order */
+    int64_t plane;
+    double *totals; /* added to at 2i: plane i, at 2i + 1: plane i times normal */
+} m2s_subtract_train;
+
+/* A separable window over a plane, zero padded. */
+typedef struct m2s_plane_window {
+    int64_t h, w, kernel;
+    const float *weights; /* kernel of them; NULL = ones */
+    const float *src;
+    float *dst;
+    int64_t dst_pixel; /* numbers from a pixel to the next */
+    bool add;          /* to what dst holds */
+    float *row;        /* scratch: m2s_plane_window_scratch() numbers */
+} m2s_plane_window;
+
+static inline int64_t m2s_plane_window_scratch(int64_t w, int64_t kernel)
+{
+    return 2 * w + 2 * (kernel / 2);
+}
+
 /* ---- normalisation by channel: pixels are counted through all images ---- */
 typedef struct m2s_norm {
     int64_t channels;
@@ -149,6 +186,17 @@ typedef struct m2s_cpu_kernels {
     void (*avg_pool_row)(const m2s_window *window, int64_t oy);
     void (*resize_row)(const m2s_resize_rows *resize, int64_t oy);
     void (*subtract_rows)(const m2s_subtract *subtract, int64_t begin, int64_t end); /* rows of the result */
+
+    void (*subtract_train_row)(const m2s_subtract_train *subtract, int64_t y);
+    /* Row y of the gradient of B; what it adds to the gradient of A; sums, planes and totals. */
+    void (*subtract_grad_row)(const m2s_subtract_train *subtract, int64_t y);
+    /* line alone. */
+    void (*subtract_gather_row)(const m2s_subtract_train *subtract, int64_t y);
+    void (*plane_window)(const m2s_plane_window *window, int64_t begin, int64_t end); /* rows */
+    /* dst += factor src */
+    void (*add_scaled)(float *dst, const float *src, float factor, int64_t n);
+    /* dst[p][c] += plane[p] */
+    void (*add_plane)(float *dst, const float *plane, int64_t pixels, int64_t channels);
 
     /* Pixels [begin, end). sums = sum of src - shift, and of its square. */
     void (*norm_sums)(const m2s_norm *norm, int64_t begin, int64_t end);

@@ -30,6 +30,8 @@ static const m2s_candidate candidates[M2S_OP_COUNT][MOST_CANDIDATES + 1] = {
     [M2S_OP_avg_pool] = { m2s_lower_pool },
     [M2S_OP_resize] = { m2s_lower_pool },
     [M2S_OP_multi_scale_subtract] = { m2s_lower_subtract },
+    [M2S_OP_multi_scale_subtract_train] = { m2s_lower_subtract_train },
+    [M2S_OP_multi_scale_subtract_grad] = { m2s_lower_subtract_grad },
 };
 
 const m2s_candidate *m2s_cpu_candidates(m2s_op op)

@@ -131,6 +131,8 @@ m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *er
 m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_pool(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_subtract(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_subtract_train(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_subtract_grad(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm_train(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm_grad(const m2s_lowering *lowering, m2snet_error *error);
