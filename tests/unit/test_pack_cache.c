@@ -168,6 +168,64 @@ static void test_out_of_memory(void **state)
     }
 }
 
+/* ---- memory ---- */
+
+/* Packs of many sizes lie apart, and their memory comes back in any order of going. */
+static void test_places(void **state)
+{
+    enum { COUNT = 200 };
+    m2s_memory memory;
+    m2s_pack_cache *cache;
+    static filler fillers[COUNT];
+    const m2s_pack *packs[COUNT];
+    size_t bytes = 0;
+
+    (void)state;
+    m2s_memory_init(&memory, NULL, 0);
+    assert_int_equal(m2s_pack_cache_create(&memory, &cache, NULL), M2SNET_STATUS_OK);
+    uint64_t empty = memory.used_bytes;
+    for (int i = 0; i < COUNT; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%d", i);
+        fillers[i] = (filler){ .calls = i, .bytes = i % 50 == 7 ? 3000000 : (size_t)(1 + i * i) };
+        packs[i] = acquire(cache, key, &fillers[i]);
+        bytes += fillers[i].bytes;
+    }
+    for (int i = 0; i < COUNT; i++) {
+        const unsigned char *data = packs[i]->data;
+        assert_int_equal(data[0], (unsigned char)(1 + i));
+        assert_int_equal(data[packs[i]->bytes - 1], (unsigned char)(1 + i));
+    }
+    assert_int_equal(m2s_pack_cache_bytes(cache), bytes);
+    assert_true(memory.used_bytes - empty < 2 * bytes + 100000);
+    for (int i = 0; i < COUNT; i++) { /* 77 is prime to 200: each pack once */
+        int k = i * 77 % COUNT;
+        bytes -= packs[k]->bytes;
+        cache->release(cache, packs[k]);
+        m2s_pack_cache_trim(cache);
+        assert_int_equal(m2s_pack_cache_bytes(cache), bytes);
+    }
+    assert_int_equal(memory.used_bytes, empty);
+    m2s_pack_cache_destroy(cache);
+}
+
+/* A cap that leaves room for the pack, but for nothing to spare, is enough. */
+static void test_tight_limit(void **state)
+{
+    m2s_memory memory;
+    m2s_pack_cache *cache;
+    filler f = { .bytes = 40000 }, g = { .bytes = 40000 };
+
+    (void)state;
+    m2s_memory_init(&memory, NULL, 0);
+    assert_int_equal(m2s_pack_cache_create(&memory, &cache, NULL), M2SNET_STATUS_OK);
+    memory.limit_bytes = memory.used_bytes + 2 * 41000;
+    acquire(cache, "a", &f);
+    acquire(cache, "b", &g);
+    m2s_pack_cache_destroy(cache);
+    assert_int_equal(memory.used_bytes, 0);
+}
+
 /* ---- threads ---- */
 
 enum { THREADS = 12, KEYS = 5 };
@@ -244,7 +302,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sharing),       cmocka_unit_test(test_many_keys), cmocka_unit_test(test_failing_fill),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_places),    cmocka_unit_test(test_tight_limit),
+        cmocka_unit_test(test_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

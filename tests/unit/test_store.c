@@ -278,6 +278,23 @@ static void finds_what_is_not_finite(void **state)
         assert_int_equal(m2s_weight_finite(m2s_store_find(store, name), &index), cases[i].first == 4);
         assert_int_equal(index, cases[i].first);
     }
+
+    /* A long one, wherever the element is. */
+    enum { COUNT = 2500 };
+    static const size_t places[] = { 0, 1023, 1024, 2047, 2400, COUNT - 1 };
+    static float many[COUNT];
+    m2s_weight_desc desc = describe("many", M2SNET_DTYPE_F32, 1, (const int64_t[]){ COUNT });
+    void *data;
+    size_t index;
+    assert_int_equal(m2s_store_add(store, &desc, many, &data, NULL), 0);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        ((float *)data)[places[i]] = -(float)INFINITY;
+        ((float *)data)[COUNT - 1] = (float)NAN; /* the first counts */
+        assert_false(m2s_weight_finite(m2s_store_find(store, "many"), &index));
+        assert_int_equal(index, places[i]);
+        ((float *)data)[places[i]] = ((float *)data)[COUNT - 1] = 1.0f;
+        assert_true(m2s_weight_finite(m2s_store_find(store, "many"), &index));
+    }
     m2s_store_destroy(store);
 }
 
