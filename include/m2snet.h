@@ -106,7 +106,8 @@ typedef enum m2snet_status {
     M2SNET_STATUS_CANCELLED = 8,        /* a progress callback or a cancel token asked to stop */
     M2SNET_STATUS_BACKEND = 9,          /* a device or the library that drives it failed */
     M2SNET_STATUS_BUSY = 10,            /* the handle is in use on another thread */
-    M2SNET_STATUS_INTERNAL = 11         /* a bug in libm2snet: please report the message */
+    M2SNET_STATUS_INTERNAL = 11,        /* a bug in libm2snet: please report the message */
+    M2SNET_STATUS_DIVERGED = 12         /* training: too many losses in a row that are not finite */
 } m2snet_status;
 
 /* Caller-owned; written only on failure (and cut at the end of a UTF-8 character). */
@@ -945,8 +946,8 @@ typedef struct m2snet_trainer_options {
     int32_t freeze_batch_norm;   /* 1: running statistics normalise, and stay */
     double ema_decay;            /* of averaged weights; 0: none are kept */
     int32_t recompute;           /* 1: less memory, more time */
-    int32_t max_bad_steps;       /* steps in a row with a loss or gradient that is not finite; then the
-                                  * call fails. Each is skipped: nothing changes. 10; 0: the first fails */
+    int32_t max_bad_steps;       /* a step whose loss or gradient is not finite changes nothing; so many of them
+                                  * in a row end the training with DIVERGED. 10; at least 1 */
     uint64_t seed;               /* of batches and augmentation */
     m2snet_precision precision;  /* F32; F64 on backend "ref" */
     int32_t max_plans;           /* compiled shapes kept, 1..64; 8 */
@@ -981,8 +982,8 @@ typedef struct m2snet_train_row {
 } m2snet_train_row;
 
 /* One step with the caller's batch: images (n, h, w, 3) normalised, masks (n, h, w, classes) 0..1, any strides. rate:
- * the head's learning rate; negative: the schedule's. row and control may be NULL. A skipped step is OK with finite 0,
- * until max_bad_steps of them gives MISMATCH. */
+ * the head's learning rate; negative: the schedule's. row and control may be NULL. A step that is not finite is
+ * skipped, with OK and row->finite 0; the last of max_bad_steps in a row gives DIVERGED. */
 M2SNET_API m2snet_status m2snet_trainer_step(m2snet_trainer *trainer, const m2snet_tensor *images,
                                              const m2snet_tensor *masks, double rate, m2snet_train_row *row,
                                              const m2snet_control *control, m2snet_error *error);

@@ -50,6 +50,8 @@ const char *m2snet_status_string(m2snet_status status)
         return "in use on another thread";
     case M2SNET_STATUS_INTERNAL:
         return "internal error";
+    case M2SNET_STATUS_DIVERGED:
+        return "training diverged";
     }
     return "unknown status";
 }

@@ -231,6 +231,27 @@ fail:
     return status;
 }
 
+m2snet_status m2s_model_derive(const m2snet_model *like, m2s_store *store, m2snet_model **derived, m2snet_error *error)
+{
+    m2snet_model *model = NULL;
+    m2snet_status status;
+
+    *derived = NULL;
+    status = create(like->context, &model, error);
+    if (status != M2SNET_STATUS_OK) {
+        m2s_store_destroy(store);
+        return status;
+    }
+    model->store = store;
+    model->config = like->config;
+    M2S_TRY(complete(model, NULL, error));
+    *derived = model;
+    model = NULL;
+fail:
+    m2s_model_release(model);
+    return status;
+}
+
 m2snet_status m2s_model_multiply_adds(const m2snet_model *model, int64_t h, int64_t w, uint64_t *multiply_adds,
                                       m2snet_error *error)
 {

@@ -19,7 +19,7 @@ BEGIN {
     see["weights"] = "core graph"
     see["image"]   = "core graph"
     see["run"]     = "core graph net weights image backends/backend.h backends/ref/ref.h backends/cpu/cpu.h"
-    see["train"]   = "core graph net weights image run"
+    see["train"]   = "core graph net weights image run eval"
     see["eval"]    = "core graph net weights image run"
     see["api"]     = "core graph net weights image run train eval"
     see["backends"]      = "core graph"
