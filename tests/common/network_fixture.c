@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "net/lossnet.h"
 #include "net/network.h"
 #include "run/fit.h"
 #include "run/pack_cache.h"
@@ -119,21 +120,21 @@ static bool has_statistics(const m2s_graph *graph, const char *name)
     return m2s_graph_find(graph, key) != M2S_NONE;
 }
 
-m2s_store *network_weights(m2s_memory *memory, const m2s_config *config, network_recipe recipe)
+/* Every parameter of graph, under its name without prefix. */
+static m2s_store *fill_store(m2s_memory *memory, const m2s_graph *graph, const char *prefix, network_recipe recipe)
 {
     m2s_store *store = NULL;
-    m2s_graph *graph = NULL;
 
     assert_int_equal(m2s_store_create(memory, "created", &store, NULL), M2SNET_STATUS_OK);
-    assert_int_equal(m2s_net_build(memory, config, 1, 64, 64, M2SNET_DTYPE_F32, &graph, NULL), M2SNET_STATUS_OK);
     for (m2s_value v = 0; v < graph->value_count; v++) {
         const m2s_value_info *info = &graph->values[v];
         void *data;
         if (info->kind != M2S_VALUE_PARAM) {
             continue;
         }
-        m2s_weight_desc desc = { .name = info->name,
-                                 .name_bytes = strlen(info->name),
+        const char *name = info->name + strlen(prefix);
+        m2s_weight_desc desc = { .name = name,
+                                 .name_bytes = strlen(name),
                                  .dtype = M2SNET_DTYPE_F32,
                                  .rank = m2s_fit_rank(info->shape),
                                  .dims = info->shape.d };
@@ -141,11 +142,32 @@ m2s_store *network_weights(m2s_memory *memory, const m2s_config *config, network
         bool is_norm = has_statistics(graph, info->name);
         float *numbers = data;
         for (int64_t i = 0; i < m2s_shape_elements(info->shape); i++) {
-            numbers[i] =
-                (float)(recipe == RECIPE_GOLDEN ? golden_element(info->name, info->shape, (uint64_t)i)
-                                                : parity_element(info->name, info->shape, is_norm, (uint64_t)i));
+            numbers[i] = (float)(recipe == RECIPE_GOLDEN ? golden_element(name, info->shape, (uint64_t)i)
+                                                         : parity_element(name, info->shape, is_norm, (uint64_t)i));
         }
     }
+    return store;
+}
+
+m2s_store *network_weights(m2s_memory *memory, const m2s_config *config, network_recipe recipe)
+{
+    m2s_graph *graph = NULL;
+
+    assert_int_equal(m2s_net_build(memory, config, 1, 64, 64, M2SNET_DTYPE_F32, &graph, NULL), M2SNET_STATUS_OK);
+    m2s_store *store = fill_store(memory, graph, "", recipe);
+    m2s_graph_destroy(graph);
+    return store;
+}
+
+m2s_store *network_vgg16_weights(m2s_memory *memory, network_recipe recipe)
+{
+    m2s_graph *graph = NULL;
+    m2s_value tap[M2S_LOSSNET_TAPS];
+
+    assert_int_equal(m2s_graph_create(memory, M2SNET_DTYPE_F32, &graph, NULL), M2SNET_STATUS_OK);
+    m2s_lossnet_vgg16(graph, m2s_graph_input(graph, "x", (m2s_shape){ .d = { 1, 32, 32, 3 } }), tap);
+    assert_int_equal(m2s_graph_finish(graph, NULL), M2SNET_STATUS_OK);
+    m2s_store *store = fill_store(memory, graph, M2S_LOSSNET_PREFIX, recipe);
     m2s_graph_destroy(graph);
     return store;
 }
