@@ -89,8 +89,8 @@ size_t m2s_conv_gemm_scratch(const m2s_conv_gemm *conv)
 
 /* ---- weights ---- */
 
-/* Input channels packed at once: their part of a panel's rows stays in a first-level cache. */
-#define PACK_CHANNELS 8
+/* Input channels packed at once: a line of a 1x1 window's row; a panel's rows of them stay in a first-level cache. */
+#define PACK_CHANNELS 16
 
 static int64_t pack_slices(const m2s_conv_gemm *conv)
 {
@@ -102,29 +102,57 @@ static int64_t panels_of(const m2s_conv_gemm *conv)
     return (conv->columns + conv->panel - 1) / conv->panel;
 }
 
+/* dst[k width + j] = src[j row + k step]. Rows are often a multiple of 4 KiB apart, which share a few sets of a cache:
+ * so a row is left only when the run is done. */
+static inline void pack_run(float *dst, int64_t width, const float *src, int64_t row, int64_t step, int64_t rows,
+                            int64_t n)
+{
+    for (int64_t j = 0; j < rows; j++) {
+        for (int64_t k = 0; k < n; k++) {
+            dst[k * width + j] = src[j * row + k * step];
+        }
+    }
+}
+
+/* Input channels of one tap in one panel: their runs lie in one block of the depth, or in two. */
+static void pack_tap(const m2s_conv_gemm *conv, const float *plain, int64_t first, int64_t tap, m2s_cut channels,
+                     float *matrix)
+{
+    int64_t window = conv->kh * conv->kw;
+    int64_t width = conv->columns - first < conv->panel ? conv->columns - first : conv->panel;
+    int64_t rows = conv->out - first < width ? conv->out - first : width;
+
+    for (int64_t c = channels.begin, n; c < channels.end; c += n) {
+        int64_t k = tap * conv->in + c, block = k / conv->block * conv->block;
+        int64_t depth = conv->depth - block < conv->block ? conv->depth - block : conv->block;
+        float *dst = matrix + block * conv->columns + first * depth + (k - block) * width;
+        const float *src = plain + c * window + tap;
+        n = channels.end - c < block + depth - k ? channels.end - c : block + depth - k;
+        if (window == 1 && n == PACK_CHANNELS) { /* a loop that the compiler knows all about */
+            pack_run(dst, width, src, conv->depth, 1, rows, PACK_CHANNELS);
+        } else {
+            pack_run(dst, width, src, conv->depth, window, rows, n);
+        }
+        for (int64_t i = 0; i < n && rows < width; i++) {
+            memset(dst + i * width + rows, 0, (size_t)(width - rows) * sizeof(float));
+        }
+    }
+}
+
 /* Packed: group by group, block by block of the depth; the depth runs through the window's rows, columns, then
  * channels. A unit is a slice of a group's input channels in one panel. */
 static void pack_weights(const void *argument, const float *plain, m2s_cut units, float *packed)
 {
     const m2s_conv_gemm *conv = argument;
-    int64_t window = conv->kh * conv->kw, slices = pack_slices(conv), panels = panels_of(conv);
+    int64_t slices = pack_slices(conv), panels = panels_of(conv);
 
     for (int64_t unit = units.begin; unit < units.end; unit++) {
-        int64_t group = unit / slices / panels, panel = unit / slices % panels * conv->panel;
+        int64_t group = unit / slices / panels, first = unit / slices % panels * conv->panel;
         int64_t begin = unit % slices * PACK_CHANNELS;
-        int64_t end = begin + PACK_CHANNELS < conv->in ? begin + PACK_CHANNELS : conv->in;
-        int64_t columns = conv->columns - panel < conv->panel ? conv->columns - panel : conv->panel;
-        float *dst = packed + group * conv->depth * conv->columns;
-        for (int64_t j = 0; j < columns; j++) {
-            const float *src = plain + (group * conv->out + panel + j) * conv->depth;
-            for (int64_t tap = 0; tap < window; tap++) {
-                for (int64_t c = begin; c < end; c++) {
-                    int64_t k = tap * conv->in + c, block = k / conv->block * conv->block;
-                    int64_t depth = conv->depth - block < conv->block ? conv->depth - block : conv->block;
-                    dst[block * conv->columns + panel * depth + (k - block) * columns + j] =
-                        panel + j < conv->out ? src[c * window + tap] : 0.0f;
-                }
-            }
+        m2s_cut channels = { begin, begin + PACK_CHANNELS < conv->in ? begin + PACK_CHANNELS : conv->in };
+        for (int64_t tap = 0; tap < conv->kh * conv->kw; tap++) {
+            pack_tap(conv, plain + (group * conv->out + first) * conv->depth, first, tap, channels,
+                     packed + group * conv->depth * conv->columns);
         }
     }
 }
