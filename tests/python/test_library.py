@@ -36,10 +36,8 @@ class Loading(unittest.TestCase):
         self.assertEqual(int(re.search(r"#define M2SNET_ABI (\d+)", header)[1]), _library.ABI)
 
     def test_named_by_environment(self):
-        with tempfile.TemporaryDirectory() as folder:
-            copy = os.path.join(folder, "other-name.so")
-            named = shutil.copy(os.path.realpath(m2snet.library_path), copy)
-            self.assertEqual(import_with(named), f"loaded {copy}")
+        named = os.path.relpath(m2snet.library_path)
+        self.assertEqual(import_with(named), f"loaded {named}")
 
     def test_missing_file(self):
         message = import_with("/nowhere/libm2snet.so")
