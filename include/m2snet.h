@@ -803,6 +803,24 @@ typedef struct m2snet_source_options {
                                   * have none from a list; NULL = none. "-" : p12-003.png belongs to "p12" */
 } m2snet_source_options;
 
+typedef enum m2snet_split_kind {
+    M2SNET_SPLIT_COLUMN = 0,   /* as the lists say: train, val or valid or validation, test, or nothing (left out);
+                                * items of sets without the column train */
+    M2SNET_SPLIT_FOLDS = 1,    /* k-fold cross-validation: one fold validates, the others train */
+    M2SNET_SPLIT_FRACTIONS = 2 /* so much of the items validates, so much tests, the rest trains */
+} m2snet_split_kind;
+
+typedef struct m2snet_split_options {
+    size_t struct_size;
+    m2snet_split_kind kind;
+    uint64_t seed;
+    int32_t folds;                /* 2..1000; default 5 */
+    int32_t fold;                 /* the one that validates, from 0 */
+    double validation, test;      /* fractions; default 0.1 and 0 */
+    int32_t ignore_groups;        /* 1: every item on its own */
+    int32_t keep_near_duplicates; /* 1: pictures that m2snet_dataset_find_duplicates found are one group, too */
+} m2snet_split_options;
+
 typedef enum m2snet_finding_kind {
     M2SNET_FINDING_UNREADABLE = 1,      /* a file is missing, damaged or of no kind that can be read */
     M2SNET_FINDING_NO_MASK = 2,         /* a picture without a partner */
@@ -837,6 +855,109 @@ typedef struct m2snet_augment_options {
     double p_blur, blur_low_px, blur_high_px; /* sigma at the network's size; 0..16 */
     double p_noise, noise_low, noise_high;    /* standard deviation, the full range of levels being 1; 0..1 */
 } m2snet_augment_options;
+
+M2SNET_API m2snet_status m2snet_dataset_create(m2snet_context *context, m2snet_dataset **dataset, m2snet_error *error);
+M2SNET_API void m2snet_dataset_destroy(m2snet_dataset *dataset);
+
+M2SNET_API void m2snet_source_options_init(m2snet_source_options *options);
+/* Appends a set: the PNG and JPEG files of folder/images, each with the file of folder/masks that has its name (without
+ * ending), in order of names. On failure nothing is appended. */
+M2SNET_API m2snet_status m2snet_dataset_add_folder(m2snet_dataset *dataset, const char *folder,
+                                                   const m2snet_source_options *options, m2snet_error *error);
+/* The same from two folders; one for both when options have a mask_suffix. */
+M2SNET_API m2snet_status m2snet_dataset_add_folders(m2snet_dataset *dataset, const char *images, const char *masks,
+                                                    const m2snet_source_options *options, m2snet_error *error);
+/* Appends a set from a CSV list (RFC 4180, UTF-8). Its header names the columns: image and mask, perhaps split and
+ * group; others are ignored. Paths are relative to the list's folder. */
+M2SNET_API m2snet_status m2snet_dataset_add_csv(m2snet_dataset *dataset, const char *path,
+                                                const m2snet_source_options *options, m2snet_error *error);
+
+typedef struct m2snet_dataset_item {
+    size_t struct_size;
+    const char *name; /* of the picture's file, without ending */
+    const char *image_path;
+    const char *mask_path; /* NULL: no file, the mask is empty */
+    const char *group;     /* "" = on its own */
+    int32_t set;
+    int32_t fold;     /* of the last split by folds, else -1 */
+    m2snet_part part; /* M2SNET_PART_TRAIN before any split */
+} m2snet_dataset_item;
+M2SNET_API int32_t m2snet_dataset_count(const m2snet_dataset *dataset);
+M2SNET_API m2snet_status m2snet_dataset_get_item(const m2snet_dataset *dataset, int32_t index,
+                                                 m2snet_dataset_item *item, m2snet_error *error);
+/* How many items are in a part. */
+M2SNET_API int32_t m2snet_dataset_part_count(const m2snet_dataset *dataset, m2snet_part part);
+/* Puts one item where the caller wants it. */
+M2SNET_API m2snet_status m2snet_dataset_set_part(m2snet_dataset *dataset, int32_t index, m2snet_part part,
+                                                 m2snet_error *error);
+
+typedef struct m2snet_dataset_set {
+    size_t struct_size;
+    const char *name;
+    double weight;
+    int32_t count; /* items */
+} m2snet_dataset_set;
+M2SNET_API int32_t m2snet_dataset_set_count(const m2snet_dataset *dataset);
+M2SNET_API m2snet_status m2snet_dataset_get_set(const m2snet_dataset *dataset, int32_t index, m2snet_dataset_set *set,
+                                                m2snet_error *error);
+
+M2SNET_API void m2snet_split_options_init(m2snet_split_options *options);
+/* Puts every item into a part; groups stay together. The same data set, options and seed give the same parts
+ * everywhere. On failure all parts are as before. MISMATCH: too few groups, or a column that parts a group. */
+M2SNET_API m2snet_status m2snet_dataset_split(m2snet_dataset *dataset, const m2snet_split_options *options,
+                                              m2snet_error *error);
+
+typedef struct m2snet_lint_options {
+    size_t struct_size;
+    const uint8_t *labels; /* not NULL: masks are label maps of these gray levels and 0 */
+    int32_t label_count;   /* 0..M2SNET_MAX_LABELS */
+    m2snet_control control;
+} m2snet_lint_options;
+M2SNET_API void m2snet_lint_options_init(m2snet_lint_options *options);
+
+typedef struct m2snet_finding {
+    size_t struct_size;
+    m2snet_finding_kind kind;
+    int32_t item;  /* -1: a file that is no item's */
+    int32_t other; /* DUPLICATE, NAME_TWICE: the item that came first; else -1 */
+    const char *path;
+    const char *reason; /* a sentence, without the path */
+} m2snet_finding;
+/* Reads every file, on all threads of the context, and lists what would harm a training; phase "lint", unit items.
+ * Findings do not make it fail. Findings of files come first, then those of items in order; they live until the next
+ * lint or until items are added. */
+M2SNET_API m2snet_status m2snet_dataset_lint(m2snet_dataset *dataset, const m2snet_lint_options *options,
+                                             m2snet_error *error);
+M2SNET_API int32_t m2snet_dataset_finding_count(const m2snet_dataset *dataset);
+M2SNET_API m2snet_status m2snet_dataset_get_finding(const m2snet_dataset *dataset, int32_t index,
+                                                    m2snet_finding *finding, m2snet_error *error);
+M2SNET_API const char *m2snet_finding_kind_name(m2snet_finding_kind kind); /* "mask not binary"; never NULL */
+
+typedef struct m2snet_duplicates_options {
+    size_t struct_size;
+    int32_t distance; /* of 128 bits, that two pictures may differ in; 0..64, default 12 */
+    m2snet_control control;
+} m2snet_duplicates_options;
+M2SNET_API void m2snet_duplicates_options_init(m2snet_duplicates_options *options);
+
+typedef struct m2snet_near_pair {
+    size_t struct_size;
+    int32_t a, b;     /* items, a < b */
+    int32_t distance; /* 0 = as good as equal */
+    int32_t
+        across; /* 1: they are in two different parts now (neither left out): what is learned leaks into the score */
+} m2snet_near_pair;
+/* Compares all pictures by perceptual hash (docs/training-data.md), on all threads; phase "hash", unit items. Nearest
+ * pairs first. Pictures that cannot be read are passed over: the lint names them. */
+M2SNET_API m2snet_status m2snet_dataset_find_duplicates(m2snet_dataset *dataset,
+                                                        const m2snet_duplicates_options *options, m2snet_error *error);
+M2SNET_API int32_t m2snet_dataset_near_pair_count(const m2snet_dataset *dataset);
+M2SNET_API m2snet_status m2snet_dataset_get_near_pair(const m2snet_dataset *dataset, int32_t index,
+                                                      m2snet_near_pair *pair, m2snet_error *error);
+
+/* preset: "none", "released" (as the published training code), "compact" (as polyp-compact was trained). */
+M2SNET_API m2snet_status m2snet_augment_options_init(m2snet_augment_options *options, const char *preset,
+                                                     m2snet_error *error);
 
 /* ---- Objectives ---------------------------------------------------------- */
 
