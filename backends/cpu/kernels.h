@@ -68,6 +68,8 @@ typedef struct m2s_winograd_weights {
 } m2s_winograd_weights;
 
 /* ---- the rest ---- */
+
+/* In gradients, h, w and oh, ow keep their meaning, src is the gradient of the result and dst that of the source. */
 typedef struct m2s_window {
     int64_t h, w, channels; /* of the source */
     int64_t oh, ow;
@@ -85,7 +87,8 @@ typedef struct m2s_tap {
     float low_weight, high_weight;
 } m2s_tap;
 
-/* Bilinear, dense. taps: one for each column of the result. */
+/* Bilinear, dense. taps: one for each column of the result. In the gradient, h, w are still the source's and oh, ow the
+ * result's: src is the gradient of the result, dst that of the source, and row takes ow channels numbers. */
 typedef struct m2s_resize_rows {
     int64_t h, w, channels, oh, ow;
     const m2s_tap *taps;
@@ -132,20 +135,20 @@ typedef struct m2s_subtract_train {
     double *totals; /* added to at 2i: plane i, at 2i + 1: plane i times normal */
 } m2s_subtract_train;
 
-/* A separable window over a plane, zero padded. */
+/* A separable window over each channel, zero padded. */
 typedef struct m2s_plane_window {
-    int64_t h, w, kernel;
+    int64_t h, w, channels, kernel;
     const float *weights; /* kernel of them; NULL = ones */
     const float *src;
     float *dst;
-    int64_t dst_pixel; /* numbers from a pixel to the next */
-    bool add;          /* to what dst holds */
-    float *row;        /* scratch: m2s_plane_window_scratch() numbers */
+    int64_t dst_step; /* numbers from one of the result to the next */
+    bool add;         /* to what dst holds */
+    float *row;       /* scratch: m2s_plane_window_scratch() numbers */
 } m2s_plane_window;
 
-static inline int64_t m2s_plane_window_scratch(int64_t w, int64_t kernel)
+static inline int64_t m2s_plane_window_scratch(int64_t w, int64_t channels, int64_t kernel)
 {
-    return 2 * w + 2 * (kernel / 2);
+    return (2 * w + 2 * (kernel / 2)) * channels;
 }
 
 /* ---- normalisation by channel: pixels are counted through all images ---- */
@@ -193,6 +196,20 @@ typedef struct m2s_cpu_kernels {
     /* line alone. */
     void (*subtract_gather_row)(const m2s_subtract_train *subtract, int64_t y);
     void (*plane_window)(const m2s_plane_window *window, int64_t begin, int64_t end); /* rows */
+    /* dst = 0 where `where` <= 0, else src */
+    void (*keep_positive)(float *dst, const float *src, const float *where, int64_t n);
+    /* plus = src sign(a - b), minus = -plus */
+    void (*signed_diff)(float *plus, float *minus, const float *src, const float *a, const float *b, int64_t n);
+    /* dst = factor a b; b may be NULL: ones */
+    void (*multiply)(float *dst, const float *a, const float *b, float factor, int64_t n);
+    /* dst = factor (a - b) */
+    void (*scaled_diff)(float *dst, const float *a, const float *b, float factor, int64_t n);
+    /* Of a - b, summed in double; b may be NULL: zeros. */
+    double (*sum_squares)(const float *a, const float *b, int64_t n);
+    /* Rows [begin, end) of the gradient of one image; src is the gradient of the pool's result, `image` its source. */
+    void (*max_pool_grad_rows)(const m2s_window *window, const float *image, int64_t begin, int64_t end);
+    void (*avg_pool_grad_row)(const m2s_window *window, int64_t y);
+    void (*resize_grad_row)(const m2s_resize_rows *resize, int64_t y);
     /* dst += factor src */
     void (*add_scaled)(float *dst, const float *src, float factor, int64_t n);
     /* dst[p][c] += plane[p] */
@@ -204,7 +221,7 @@ typedef struct m2s_cpu_kernels {
     void (*pixel_sums)(const m2s_norm *norm, int64_t begin, int64_t end);
     /* dst = (src - mean) scale + beta, then ReLU if relu. */
     void (*norm_apply)(const m2s_norm *norm, int64_t begin, int64_t end);
-    /* g = diff where norm_apply gave more than 0 or had no ReLU, else 0: sums = sum of g, and of g (src - mean). */
+    /* g = diff, or with ReLU 0 where its argument was <= 0: sums = sum of g, and of g (src - mean). */
     void (*norm_grad_sums)(const m2s_norm *norm, int64_t begin, int64_t end);
     /* The same, and dst = scale g. */
     void (*norm_grad_frozen)(const m2s_norm *norm, int64_t begin, int64_t end);

@@ -43,6 +43,65 @@ static void run_abs_diff(m2s_step *step, int32_t task, int64_t chunk, int worker
                             (const float *)step->args.in[1] + at, (pixels.end - pixels.begin) * channels);
 }
 
+/* Chunks as ranges of numbers. */
+static m2s_cut number_range(const m2s_step *step, int64_t chunk)
+{
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t channels = step->args.out_shape[0].c;
+
+    return (m2s_cut){ pixels.begin * channels, pixels.end * channels };
+}
+
+static void run_relu_grad(m2s_step *step, int32_t task, int64_t chunk, int worker)
+{
+    m2s_cut range = number_range(step, chunk);
+
+    (void)task;
+    (void)worker;
+    step->kernels->keep_positive((float *)step->args.out[0] + range.begin,
+                                 (const float *)step->args.in[0] + range.begin,
+                                 (const float *)step->args.in[1] + range.begin, range.end - range.begin);
+}
+
+static void run_abs_diff_grad(m2s_step *step, int32_t task, int64_t chunk, int worker)
+{
+    m2s_cut range = number_range(step, chunk);
+    const m2s_ref_args *args = &step->args;
+
+    (void)task;
+    (void)worker;
+    step->kernels->signed_diff((float *)args->out[0] + range.begin, (float *)args->out[1] + range.begin,
+                               (const float *)args->in[0] + range.begin, (const float *)args->in[1] + range.begin,
+                               (const float *)args->in[2] + range.begin, range.end - range.begin);
+}
+
+static void run_multiply(m2s_step *step, int32_t task, int64_t chunk, int worker)
+{
+    m2s_cut range = number_range(step, chunk);
+    bool scale = step->node.op == M2S_OP_scale;
+
+    (void)task;
+    (void)worker;
+    step->kernels->multiply((float *)step->args.out[0] + range.begin, (const float *)step->args.in[0] + range.begin,
+                            scale ? NULL : (const float *)step->args.in[1] + range.begin,
+                            scale ? (float)step->node.attrs.alpha : 1.0f, range.end - range.begin);
+}
+
+static void run_pad(m2s_step *step, int32_t task, int64_t chunk, int worker)
+{
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t wide = step->args.out_shape[0].c, count = step->args.in_shape[0].c;
+    const float *src = step->args.in[0];
+    float *dst = step->args.out[0];
+
+    (void)task;
+    (void)worker;
+    memset(dst + pixels.begin * wide, 0, (size_t)((pixels.end - pixels.begin) * wide) * sizeof(float));
+    for (int64_t p = pixels.begin; p < pixels.end; p++) {
+        memcpy(dst + p * wide + step->node.attrs.begin, src + p * count, (size_t)count * sizeof(float));
+    }
+}
+
 static void run_slice(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     m2s_cut pixels = pixel_range(step, chunk);
@@ -111,6 +170,19 @@ m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *er
         break;
     case M2S_OP_abs_diff:
         run = run_abs_diff;
+        break;
+    case M2S_OP_relu_grad:
+        run = run_relu_grad;
+        break;
+    case M2S_OP_abs_diff_grad:
+        run = run_abs_diff_grad;
+        break;
+    case M2S_OP_scale:
+    case M2S_OP_multiply:
+        run = run_multiply;
+        break;
+    case M2S_OP_pad_c:
+        run = run_pad;
         break;
     case M2S_OP_slice_c:
         run = run_slice;

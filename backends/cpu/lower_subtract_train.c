@@ -195,15 +195,16 @@ static row_band band_of(const m2s_step *step, const unit *u, int64_t chunk)
 /* The window of scale k over rows top..bottom of a plane, of which src holds only these, to rows begin..end of dst,
  * which begins at row top. */
 static void run_window(const m2s_step *step, const unit *u, const row_band *band, int32_t k, const float *src,
-                       float *dst, int64_t dst_pixel, bool add, float *scratch)
+                       float *dst, int64_t dst_step, bool add, float *scratch)
 {
     m2s_plane_window window = { .h = band->bottom - band->top,
                                 .w = u->fine.w,
+                                .channels = 1,
                                 .kernel = step->node.attrs.scale[k],
                                 .weights = step->node.attrs.gaussian != 0 ? u->detail->window[k] : NULL,
                                 .src = src,
                                 .dst = dst,
-                                .dst_pixel = dst_pixel,
+                                .dst_step = dst_step,
                                 .add = add,
                                 .row = scratch };
 
@@ -515,7 +516,7 @@ static int64_t window_numbers(const m2s_step *step, m2s_shape fine)
     const unit_detail *detail = step->detail;
     int64_t reach = reach_of(step), rows = (fine.h + detail->bands - 1) / detail->bands + 2 * reach;
 
-    return (rows < fine.h ? rows : fine.h) * fine.w + m2s_plane_window_scratch(fine.w, 2 * reach + 1);
+    return (rows < fine.h ? rows : fine.h) * fine.w + m2s_plane_window_scratch(fine.w, 1, 2 * reach + 1);
 }
 
 static int64_t greater(int64_t a, int64_t b)

@@ -89,6 +89,10 @@ INLINE vec v_keep_greater(vec a, vec b, vec x) /* x where a > b, else 0 */
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x);
 }
+INLINE vec v_keep_positive(vec a, vec x) /* 0 where a <= 0, else x: a NaN does not hide */
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NLE_UQ), x);
+}
 
 typedef __m512d vecd;
 
@@ -192,6 +196,10 @@ INLINE vec v_if_greater(vec a, vec b, vec x, vec y)
 INLINE vec v_keep_greater(vec a, vec b, vec x)
 {
     return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), x);
+}
+INLINE vec v_keep_positive(vec a, vec x)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_NLE_UQ), x);
 }
 
 typedef __m256d vecd;
@@ -474,6 +482,10 @@ INLINE vec v_keep_greater(vec a, vec b, vec x)
 {
     return (vec)((vec_bits)(a > b) & (vec_bits)x);
 }
+INLINE vec v_keep_positive(vec a, vec x)
+{
+    return (vec)(~(vec_bits)(a <= v_set1(0.0f)) & (vec_bits)x);
+}
 
 INLINE vec v_load_n(const float *p, int64_t n)
 {
@@ -518,10 +530,10 @@ INLINE vec v_abs_diff(vec a, vec b)
 {
     return v_abs(v_sub(a, b));
 }
-/* g where x > 0, -g where x < 0, else 0. */
+/* g where x > 0, -g where x < 0, 0 where x is 0. */
 INLINE vec v_signed(vec x, vec g)
 {
-    return v_sub(v_keep_greater(x, v_zero(), g), v_keep_greater(v_zero(), x, g));
+    return v_sub(v_keep_positive(x, g), v_keep_greater(v_zero(), x, g));
 }
 /* The first n of VL numbers at p; n may exceed VL. */
 INLINE vec v_load_part(const float *p, int64_t n)
