@@ -30,6 +30,19 @@ typedef struct m2s_gemm {
     bool relu;
 } m2s_gemm;
 
+/* ---- sums of outer products ----
+ * c[r][j] (+)= sum over s in 0..segments-1, k in 0..count-1 of a[s a_segment + k a_step + r] b[s b_segment + k b_step +
+ * j], in this order. */
+typedef struct m2s_outer {
+    int64_t rows, columns;
+    int64_t segments, count;
+    const float *a, *b;
+    int64_t a_step, a_segment, b_step, b_segment;
+    float *c;
+    int64_t c_stride;
+    bool accumulate; /* add to what c holds */
+} m2s_outer;
+
 /* ---- Winograd ----
  * F(m x m, 3 x 3), m = 2 or 4: tiles of m x m results from (m + 2)^2 numbers, stride 1, padding 1. Tiles are counted
  * row by row of one image. Transformed data: one matrix (tiles x channels) for each of the (m + 2)^2 points. */
@@ -175,6 +188,7 @@ typedef struct m2s_cpu_kernels {
     int64_t panel_columns;
 
     void (*gemm)(const m2s_gemm *gemm);
+    void (*outer)(const m2s_outer *outer);
     void (*winograd_input[2])(const m2s_winograd_input *input); /* m = 2, 4 */
     void (*winograd_output[2])(const m2s_winograd_output *output);
     void (*winograd_weights[2])(const m2s_winograd_weights *weights);
