@@ -310,7 +310,7 @@ static bool options_fit(const settings *set, int sets)
 
 /* ---- Files ---------------------------------------------------------------- */
 
-/* The folder's own name; told apart from earlier ones by the whole path or a number. */
+/* The folder's or the model's own name; told apart from earlier ones by the whole path or a number. */
 static char *name_set(const evaluation *all, const char *folder, int index)
 {
     char *path;
@@ -319,7 +319,7 @@ static char *name_set(const evaluation *all, const char *folder, int index)
     if (index < all->set->name_count) {
         return format_text("%s", all->set->names[index]);
     }
-    path = format_text("%s", folder);
+    path = format_text("%s", all->set->run.model != NULL ? all->set->run.model : folder);
     for (size_t end = strlen(path); end > 1 && path[end - 1] == '/'; end--) {
         path[end - 1] = '\0';
     }
@@ -425,9 +425,6 @@ static int run(settings *set, int sets, char *const *arguments)
     if (set->options.label_count > 0) {
         set->options.labels = set->labels;
         set->options.label_names = set->label_names;
-    }
-    if (set->run.model != NULL && set->images == NULL) {
-        set->images = arguments[0];
     }
     if (!collect_sets(&all, arguments)) {
         code = EXIT_FAILED;

@@ -182,10 +182,14 @@ static m2snet_status read_as(const evaluation *all, const char *path, bool rgb, 
     return status;
 }
 
-/* The picture of the mask's stem; one that is not there, cannot be read or has another size is not shown. */
-static void read_input(const evaluation *all, const char *mask_path, int32_t width, int32_t height, picture *input)
+/* The picture of the mask's stem, or what the model saw; one that is not there, cannot be read or has another size is
+ * not shown. */
+static void read_input(const evaluation *all, const pair_list *list, size_t pair, int32_t width, int32_t height,
+                       picture *input)
 {
-    char *path = all->set->images != NULL ? find_same_stem(all->set->images, mask_path) : NULL;
+    char *path = all->set->images != NULL ? find_same_stem(all->set->images, list->masks.items[pair])
+                 : all->session != NULL   ? format_text("%s", list->predictions.items[pair])
+                                          : NULL;
     m2snet_error error;
 
     if (path == NULL) {
@@ -271,7 +275,7 @@ static m2snet_status load_case(const evaluation *all, const char *name, case_pic
         status = read_as(all, list->masks.items[pair], false, all->session == NULL, &c->mask, error);
         if (status == M2SNET_STATUS_OK) {
             binarise(&c->mask, 129);
-            read_input(all, list->masks.items[pair], c->mask.image.width, c->mask.image.height, &c->input);
+            read_input(all, list, pair, c->mask.image.width, c->mask.image.height, &c->input);
         }
     }
     for (int s = 0; status == M2SNET_STATUS_OK && s < all->count; s++) {

@@ -135,6 +135,11 @@ equal "$work/one.html" "$work/again.html"
 run 0 evaluate --model "$model" --html "$work/model.html" --cases 1 --threads 2 --quiet "$pictures" "$data/demo-polyps/masks"
 page "$work/model.html"
 [ "$(grep -o 'data:image/png' "$work/model.html" | wc -l)" -eq 8 ] || complain "two cases of four pictures are expected"
+# A picture alone, as files: its input is shown too.
+run 0 evaluate --model "$model" --html "$work/file.html" --quiet "$pictures/cju0qx73cjw570799j4n5cjze.jpg" \
+    "$data/demo-polyps/masks/cju0qx73cjw570799j4n5cjze.png"
+page "$work/file.html"
+[ "$(grep -o 'data:image/png' "$work/file.html" | wc -l)" -eq 4 ] || complain "four pictures of the one case are expected"
 run 0 evaluate --html "$work/maps.html" --cases 1 --images "$pictures" --name polyp-compact.safetensors "$work/maps" "$data/demo-polyps/masks"
 [ "$(grep -o 'src="data[^"]*' "$work/maps.html" | cksum)" = "$(grep -o 'src="data[^"]*' "$work/model.html" | cksum)" ] ||
     complain "a model's cases and its maps' cases look different"
@@ -204,6 +209,36 @@ errs 'would overwrite the input'
 run 1 evaluate "$work/nowhere" "$m"
 errs 'nowhere'
 run 1 evaluate --json "$work/no/such/folder.json" "$p" "$m"
+# The help names every column of every table, and every number it maps to is in the JSON.
+rm -f "$p"/* "$m"/*
+give v30_typical_200x160 v18_multi_object v19_ring v26_noise_ties
+"$bin/m2snet-evaluate" --help >"$work/help"
+for profile in default authors pranet; do
+    run 0 evaluate --profile $profile "$p" "$m" --json "$work/$profile.json"
+    # a line of names stands above a line of numbers
+    awk '$1 ~ /^[0-9.]+$/ && NF > 4 && names != "" { print names } { names = $0 }' "$work/out" | tr -s ' ' '\n' >"$work/names"
+    [ "$(grep -c . "$work/names")" -ge 30 ] || complain "the tables' heads were not found"
+    while read -r name; do
+        [ -z "$name" ] || grep -qE "(^|[ ,(])$name([ ,.;:)]|$)" "$work/help" || complain "the help does not name $name"
+    done <"$work/names"
+done
+for key in dice_mean iou_mean dice_max iou_max wfm sm sm_matlab_rounding em_max em_mean em_adp fm_max fm_mean fm_adp f1_max \
+    f1_mean pre_mean rec_mean spec_mean spec_max spec_pranet_mean mae dice f1 iou miou iou_bg precision recall specificity \
+    accuracy ber; do
+    value "$work/default.json" images.0.$key >/dev/null
+    value "$work/default.json" dataset.$key >/dev/null
+    grep -qE "(^|[ ,(])$key([ ,.;:)]|$)|${key%_*}_\*" "$work/help" || complain "the help does not name $key"
+done
+for key in tp fp fn tn; do
+    value "$work/default.json" images.0.$key >/dev/null
+    value "$work/default.json" dataset.pooled.$key >/dev/null
+done
+for key in mae fm_max fm_adp sm em wfm dice_soft iou ber acc; do
+    value "$work/authors.json" dataset.authors.$key >/dev/null
+done
+for key in dice_mean iou_mean wfm sm em_mean mae em_max dice_max iou_max sen_mean sen_max spe_mean spe_max; do
+    value "$work/pranet.json" dataset.pranet.$key >/dev/null
+done
 run 0 evaluate --help
 says 'mDice, mIoU +dice_mean, iou_mean'
 run 0 evaluate --version
