@@ -155,6 +155,8 @@ m2snet_status m2s_lower_conv_point(const m2s_lowering *lowering, m2snet_error *e
 m2snet_status m2s_lower_conv_few(const m2s_lowering *lowering, m2snet_error *error);   /* few results */
 m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_onednn(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_grad_src(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_transpose_weights(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_grad_weights(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error);
 
