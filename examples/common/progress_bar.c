@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define WIDTH 32
@@ -51,6 +52,20 @@ void progress_bar_step(progress_bar *bar)
     } else {
         draw_count(bar);
     }
+}
+
+void progress_bar_show(const progress_bar *bar, double share, const char *text)
+{
+    struct winsize size = { 0 };
+    int room = 80;
+    char cut[400];
+
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+        room = size.ws_col;
+    }
+    room -= WIDTH + 4;
+    snprintf(cut, sizeof(cut), "%.*s", room > 0 ? room : 0, text);
+    draw(bar, share, cut);
 }
 
 void progress_bar_clear(const progress_bar *bar)

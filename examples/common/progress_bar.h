@@ -19,6 +19,8 @@ typedef struct progress_bar {
 void progress_bar_start(progress_bar *bar, bool quiet, size_t total);
 /* Another one of total is done. */
 void progress_bar_step(progress_bar *bar);
+/* Draws a share (0..1) and text of the caller's, cut to the terminal's width; nothing without a terminal. */
+void progress_bar_show(const progress_bar *bar, double share, const char *text);
 /* Takes the bar off the screen, before a message. */
 void progress_bar_clear(const progress_bar *bar);
 /* A line on standard output, above the bar. */

@@ -244,6 +244,7 @@ fail:
 static m2snet_status text_of(m2s_memory *memory, const m2s_json *value, char **text, m2snet_error *error)
 {
     m2s_json *list = NULL;
+    size_t bytes;
     m2snet_status status;
 
     *text = NULL;
@@ -253,7 +254,9 @@ static m2snet_status text_of(m2s_memory *memory, const m2s_json *value, char **t
     }
     M2S_TRY(m2s_json_array(&list, error));
     M2S_TRY(m2s_json_put_copy(list, NULL, value, error));
-    M2S_TRY(m2s_json_write(memory, list, M2S_JSON_COMPACT, text, NULL, error));
+    M2S_TRY(m2s_json_write(memory, list, M2S_JSON_COMPACT, text, &bytes, error));
+    memmove(*text, *text + 1, bytes - 2); /* without the brackets */
+    (*text)[bytes - 2] = '\0';
 fail:
     m2s_json_free(list);
     return status;
@@ -268,7 +271,9 @@ static m2snet_status compare_member(m2s_memory *memory, const char *what, const 
     M2S_TRY(text_of(memory, stored, &a, error));
     M2S_TRY(text_of(memory, wanted, &b, error));
     if (strcmp(a, b) != 0) {
-        status = m2s_fail(error, M2SNET_STATUS_MISMATCH, "%s: \"%.60s\" was %.200s, is now %.200s", what, key, a, b);
+        status = m2s_fail(error, M2SNET_STATUS_MISMATCH,
+                          "%s: \"%.60s\" was %.200s, is now %.200s: a run goes on with the settings it began with",
+                          what, key, a, b);
     }
 fail:
     m2s_free(memory, a);

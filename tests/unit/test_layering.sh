@@ -38,7 +38,7 @@ BEGIN {
 
     n = split("assert ctype dirent dlfcn errno fcntl fenv float getopt immintrin inttypes libgen limits link locale " \
               "math poll pthread sched semaphore setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib " \
-              "stdnoreturn string strings tgmath time unistd sys/mman sys/random sys/resource sys/stat sys/syscall sys/time " \
+              "stdnoreturn string strings tgmath time unistd sys/ioctl sys/mman sys/random sys/resource sys/stat sys/syscall sys/time " \
               "sys/types sys/utsname sys/wait arm_neon cpuid emmintrin", names, " ")
     for (i = 1; i <= n; i++)
         standard[names[i] ".h"] = 1
