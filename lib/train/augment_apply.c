@@ -3,12 +3,16 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "train/augment_colour.h"
 #include "train/augment_map.h"
 
 /* R, G, B and the mask in one register on every processor; each lane is computed as a lone float would be. */
 typedef float f4 __attribute__((vector_size(16)));
-typedef uint8_t u4 __attribute__((vector_size(4)));
+typedef int32_t i4 __attribute__((vector_size(16)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -26,7 +30,7 @@ typedef struct finish {
 } finish;
 
 typedef struct sampling {
-    const void *src; /* u4 or f4 a pixel, dense */
+    const void *src; /* four bytes or an f4 a pixel, dense */
     int32_t src_width, src_height;
     m2s_map map;
     int32_t width, height;
@@ -37,13 +41,19 @@ typedef struct sampling {
 
 INLINE f4 load_pixel(const void *src, ptrdiff_t i, bool is_bytes)
 {
-    u4 bytes;
-
     if (!is_bytes) {
         return ((const f4 *)src)[i];
     }
-    memcpy(&bytes, (const uint8_t *)src + 4 * i, sizeof bytes);
-    return __builtin_convertvector(bytes, f4);
+#if defined(__SSE2__)
+    int32_t word; /* gcc 12 converts four bytes one by one */
+    memcpy(&word, (const uint8_t *)src + 4 * i, sizeof word);
+    __m128i zero = _mm_setzero_si128();
+    __m128i wide = _mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(word), zero), zero);
+    return (f4)_mm_cvtepi32_ps(wide);
+#else
+    const uint8_t *p = (const uint8_t *)src + 4 * i;
+    return (f4){ p[0], p[1], p[2], p[3] };
+#endif
 }
 
 INLINE f4 splat(float v)
@@ -53,12 +63,10 @@ INLINE f4 splat(float v)
 
 INLINE f4 clip_unit(f4 v)
 {
-    f4 result;
+    i4 low = v < splat(0.0f);
+    i4 high = v > splat(1.0f);
 
-    for (int i = 0; i < 4; i++) {
-        result[i] = v[i] < 0.0f ? 0.0f : v[i] > 1.0f ? 1.0f : v[i];
-    }
-    return result;
+    return (f4)(((i4)v & ~low & ~high) | ((i4)splat(1.0f) & high));
 }
 
 INLINE f4 apply_finish(const finish *f, f4 v, bool has_colour)
