@@ -176,8 +176,13 @@ static m2snet_status place_folds(const m2snet_dataset *d, const m2snet_split_opt
 
 static void place_fractions(const m2snet_dataset *d, const m2snet_split_options *o, const grouping *g, int32_t *place)
 {
-    double lacking[3] = { 0.0, floor(o->validation * d->count + 0.5), floor(o->test * d->count + 0.5) };
+    const double fractions[3] = { 0.0, o->validation, o->test };
+    double lacking[3] = { 0.0 };
 
+    for (int p = 1; p < 3; p++) { /* at least one of what was asked for at all */
+        lacking[p] = floor(fractions[p] * d->count + 0.5);
+        lacking[p] = fractions[p] > 0.0 && lacking[p] < 1.0 ? 1.0 : lacking[p];
+    }
     lacking[0] = d->count - lacking[1] - lacking[2];
     for (int32_t i = 0; i < g->unit_count; i++) {
         const unit *u = &g->units[i];
