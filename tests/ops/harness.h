@@ -124,10 +124,12 @@ typedef struct harness {
     m2s_pool *pools[HARNESS_POOLS]; /* of harness_threads */
 } harness;
 
-/* What a graph's inputs and parameters hold, and what its outputs held after the last run. */
+/* What a graph's inputs, parameters and state hold before a run, and what its outputs and its state held after it. Each
+ * run begins with the same state. */
 typedef struct harness_numbers {
     double *of[HARNESS_VALUES];
-    unsigned char *raw[HARNESS_VALUES]; /* outputs as the backend wrote them */
+    double *after[HARNESS_VALUES];      /* of state */
+    unsigned char *raw[HARNESS_VALUES]; /* outputs and state as the backend wrote them */
 } harness_numbers;
 
 static inline bool harness_open(harness *h)
@@ -168,6 +170,7 @@ static inline void harness_numbers_free(harness_numbers *numbers)
 {
     for (int v = 0; v < HARNESS_VALUES; v++) {
         free(numbers->of[v]);
+        free(numbers->after[v]);
         free(numbers->raw[v]);
     }
     memset(numbers, 0, sizeof *numbers);
@@ -279,14 +282,19 @@ static inline m2snet_status harness_read(harness_state *s, const harness_request
             }
         }
         unsigned char *data = s->room + HARNESS_CANARY;
-        if (!graph->values[v].output) {
+        bool state = graph->values[v].kind == M2S_VALUE_STATE;
+        if (!graph->values[v].output && !state) {
             continue;
         }
         if (first) {
             free(numbers->raw[v]);
             numbers->raw[v] = malloc(bytes);
             memcpy(numbers->raw[v], data, bytes);
-            double *out = harness_numbers_of(numbers, graph, v);
+            if (state) {
+                free(numbers->after[v]);
+                numbers->after[v] = calloc(count, sizeof(double));
+            }
+            double *out = state ? numbers->after[v] : harness_numbers_of(numbers, graph, v);
             for (size_t i = 0; i < count; i++) {
                 out[i] = graph->values[v].dtype == M2SNET_DTYPE_F32 ? (double)((float *)(void *)data)[i]
                                                                     : ((double *)(void *)data)[i];

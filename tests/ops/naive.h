@@ -298,6 +298,7 @@ static inline naive naive_op(m2s_op op, const naive *in, int count, const m2s_at
         case M2S_OP_batch_norm:
             v = (*naive_at(in[0], n, y, x, c) - in[3].data[c]) * naive_bn_slope(in[1], in[4], c, a->epsilon) +
                 in[2].data[c];
+            v = a->relu ? naive_relu(v) : v;
             break;
         case M2S_OP_fold_weights:
             v = *naive_at(in[0], n, y, x, c) * naive_bn_slope(in[1], in[2], n, a->epsilon);

@@ -23,8 +23,8 @@
 #define DRAWS       50      /* at most, until no kink is near */
 
 /* Central differences are off by STEP^2 / 6 = 1e-11 times a third derivative, and by the rounding of the objective, a
- * sum of up to a few hundred numbers near 1, over 2 STEP: 1e-10. All rows hold to 1e-9; a wrong factor or a lost term is
- * off by 1e-2 and more. */
+ * sum of up to a few hundred numbers near 1, over 2 STEP: 1e-10. All rows hold to 1e-9; a wrong factor or a lost term
+ * is off by 1e-2 and more. */
 #define DIFFERENCE_TOLERANCE 1e-8
 
 /* Of F32 gradients, relative to the largest: 84 units of float's epsilon. Sums of up to 600 products walk like the root
