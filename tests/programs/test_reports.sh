@@ -53,6 +53,27 @@ run 0 bench --model "$model" --size 64 --seconds 0 --image "$pictures/cju0roawvk
 says 'sum of [0-9]+ steps'
 says '3 runs$'
 
+# The table of configurations. The larger networks are not for sanitizers.
+run 0 bench --table="m2snet res2net_compact" --iterations 1
+says '^m2snet res2net_compact +4\.478 \| +1\.646 +[0-9.]+ +[0-9.]+ .* \| +3\.111 '
+if [ -z "${M2SNET_SANITIZE:-}" ]; then
+    run 0 bench --table=res2net50 --iterations 1 --threads 2 --json
+    cp "$work/out" "$work/table.json"
+    [ "$(value "$work/table.json" table.0.name table.0.parameters table.0.sizes.0.multiply_adds \
+        table.0.sizes.1.multiply_adds table.1.name table.1.parameters table.1.sizes.0.width \
+        table.1.sizes.0.multiply_adds table.1.sizes.1.width table.1.sizes.1.multiply_adds | tr '\n' ' ')" \
+        = "\"msnet res2net50_v1b_26w_4s\" 27692329 8909225984 16844005376 \"m2snet res2net50_v1b_26w_4s\" 27692585 \
+256 8909225984 352 16844005376 " ] || complain "bench --table --json has other values"
+    value "$work/table.json" peak.gflops table.1.sizes.1.median_ms table.1.sizes.1.images_per_second \
+        table.1.sizes.1.share >/dev/null
+fi
+run 2 bench --table=nothing
+errs 'no configuration has that in its name'
+run 2 bench --table --model "$model"
+errs 'has no use for --model'
+run 2 bench --table --size 64
+errs 'sizes of its own'
+
 # ---- convert ----
 
 run 0 convert --selftest "$model" "$work/new.safetensors"

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Parameters and multiply-adds of whole networks against counts made elsewhere: layer by layer from the definition of
+ * the released networks (all-ones filters and an ImageNet classifier not counted). The paper's table 6 has 27.7 M and
+ * 9.0 G, which is 256 x 256. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "net/network.h"
+#include "run/fit.h"
+
+static const struct {
+    const char *config;
+    uint64_t parameters, at_352, at_256; /* 0 = not known from elsewhere */
+} networks[] = {
+    { "{}", 27692585, 16844005376, 8909225984 },
+    { "{\"scales\": [1]}", 27692329, 16844005376, 8909225984 },
+    { "{\"scales\": [1, 3]}", 27692329 + 128, 16844005376, 8909225984 },
+    { "{\"scales\": [1, 3, 7]}", 27692329 + 256, 16844005376, 8909225984 },
+    { "{\"scales\": [1, 5, 9]}", 27692329 + 256, 16844005376, 8909225984 },
+    { "{\"scales\": [1, 3, 5, 7]}", 27692329 + 384, 16844005376, 8909225984 },
+    /* A class more is a 3x3 filter of 64 channels and a bias more. */
+    { "{\"classes\": [\"a\", \"b\", \"c\"]}", 27692585 + 1154, 16844005376 + 2 * 576 * 88 * 88,
+      8909225984 + 2 * 576 * 64 * 64 },
+    { "{\"classes\": [\"a\", \"b\", \"c\", \"d\"]}", 27692585 + 1731, 16844005376 + 3 * 576 * 88 * 88,
+      8909225984 + 3 * 576 * 64 * 64 },
+    { "{\"encoder\": \"res2net_compact\", \"pyramid_channels\": 32}", 4477955, 0, 0 }, /* the demo model's card */
+};
+
+static void count(const char *json, int64_t side, uint64_t *parameters, uint64_t *multiply_adds)
+{
+    m2s_memory memory;
+    m2s_config config;
+    m2s_graph *graph;
+    m2snet_error error;
+
+    m2s_memory_init(&memory, NULL, 0);
+    m2s_config_default(&config);
+    assert_int_equal(m2s_config_parse(&config, json, strlen(json), NULL, NULL, &error), M2SNET_STATUS_OK);
+    assert_int_equal(m2s_net_build(&memory, &config, 1, side, side, M2SNET_DTYPE_F32, &graph, &error),
+                     M2SNET_STATUS_OK);
+    *parameters = m2s_fit_parameters(graph);
+    *multiply_adds = m2s_graph_multiply_adds(graph);
+    m2s_graph_destroy(graph);
+}
+
+static void counts_are_those_of_the_definition(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++) {
+        uint64_t parameters, at_352, at_256;
+        print_message("%s\n", networks[i].config);
+        count(networks[i].config, 352, &parameters, &at_352);
+        assert_int_equal(parameters, networks[i].parameters);
+        count(networks[i].config, 256, &parameters, &at_256);
+        assert_int_equal(parameters, networks[i].parameters);
+        if (networks[i].at_352 != 0) {
+            assert_int_equal(at_352, networks[i].at_352);
+            assert_int_equal(at_256, networks[i].at_256);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(counts_are_those_of_the_definition) };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
