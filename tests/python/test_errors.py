@@ -91,7 +91,7 @@ class Errors(unittest.TestCase):
         self.assertIs(type(_errors.error_for(99, "text")), m2snet.M2snetError)
 
     def test_pickle(self):
-        for value in range(1, 12):
+        for value in range(1, 13):
             error = _errors.error_for(value, "a sentence")
             again = pickle.loads(pickle.dumps(error))
             self.assertIs(type(again), type(error))

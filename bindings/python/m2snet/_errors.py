@@ -23,6 +23,7 @@ class Status(enum.IntEnum):
     BACKEND = 9
     BUSY = 10
     INTERNAL = 11
+    DIVERGED = 12
 
 
 class M2snetError(Exception):
@@ -97,6 +98,12 @@ class InternalError(M2snetError, RuntimeError):
     status = Status.INTERNAL
 
 
+class DivergedError(M2snetError, ArithmeticError):
+    """Training: too many losses in a row that are not finite."""
+
+    status = Status.DIVERGED
+
+
 class M2snetWarning(UserWarning):
     """Something suspicious about data, such as a mask coded 0 and 1."""
 
@@ -115,6 +122,7 @@ _BY_STATUS: Dict[int, Type[M2snetError]] = {
         BackendError,
         BusyError,
         InternalError,
+        DivergedError,
     )
 }
 

@@ -257,7 +257,8 @@ class Evaluator(Owner):
 
     def to_dict(self, folds: int = 0) -> Dict[str, Any]:
         """The same as dicts and lists."""
-        return json.loads(self.json(folds))
+        report: Dict[str, Any] = json.loads(self.json(folds))
+        return report
 
     def _scores(self, name: str, *arguments: Any) -> Scores:
         return self._named(read_info(_structs.Scores, name, *arguments))

@@ -12,7 +12,7 @@ import ctypes
 import os
 from ctypes import byref, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import _errors, _structs
 
@@ -213,9 +213,9 @@ def read_info(struct: Any, name: str, *arguments: Any) -> Any:
     return info
 
 
-def as_dict(struct: Any) -> dict:
+def as_dict(struct: Any) -> Dict[str, Any]:
     """The fields of a struct, strings decoded, without struct_size."""
-    values = {}
+    values: Dict[str, Any] = {}
     for field in struct._fields_:
         value = getattr(struct, field[0])
         if field[0] != "struct_size":

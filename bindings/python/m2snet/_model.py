@@ -106,6 +106,11 @@ class Model(Owner):
     once: each call takes one of the sessions that the model keeps, or makes one.
     """
 
+    _context: Context
+    _config_text: str
+    _info: ModelInfo
+    _idle: "List[Session]"
+
     def __init__(self) -> None:
         raise TypeError("use Model.load, Model.from_bytes or Model.create")
 
@@ -117,7 +122,7 @@ class Model(Owner):
         values = as_dict(read_info(_structs.ModelInfo, "model_get_info", handle.pointer))
         model._config_text = values.pop("config_json")
         model._info = ModelInfo(**values)
-        model._idle: List[Session] = []
+        model._idle = []
         return model
 
     @classmethod
@@ -219,7 +224,8 @@ class Model(Owner):
     @property
     def config(self) -> Dict[str, Any]:
         """The complete configuration (docs/file-format.md)."""
-        return json.loads(self._config_text)
+        config: Dict[str, Any] = json.loads(self._config_text)
+        return config
 
     @property
     def class_names(self) -> List[Optional[str]]:
@@ -579,7 +585,7 @@ class Session(Owner):
         return f"<m2snet.Session {self._precision}, input {width}x{height} px{', closed' if self.closed else ''}>"
 
 
-_PREDICT_NAMES = set(Session.predict.__kwdefaults__)
+_PREDICT_NAMES = set(Session.predict.__kwdefaults__ or {})
 
 
 def _predict_options(how: Dict[str, Any], watch: Watch) -> Any:

@@ -32,7 +32,7 @@ _PRANET = {
 }
 
 
-class _Named(dict):
+class _Named(Dict[str, Any]):
     """A dict whose keys are attributes, too."""
 
     def __getattr__(self, name: str) -> Any:

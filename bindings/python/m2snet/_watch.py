@@ -18,7 +18,7 @@ import _thread
 import queue
 import threading
 from ctypes import byref, c_void_p
-from typing import Any, Callable, List, Optional, TypeVar
+from typing import Any, Callable, List, Optional, Tuple, TypeVar
 
 from . import _structs
 from ._library import Handle, call, plain
@@ -28,6 +28,7 @@ Progress = Callable[[str, int, int], Any]
 and is raised from it (m2snet.Cancelled is one to use); what the function returns does not matter."""
 
 Result = TypeVar("Result")
+Event = Tuple[str, int, int]
 
 
 class CancelToken:
@@ -82,8 +83,8 @@ class Watch:
         self._raised: Optional[BaseException] = None
         self._relay: Optional[_Relay] = None
         # The library calls through this object: it must live as long as the call, which refers to self.
-        self._thunk = _structs.PROGRESS_FN(self._report) if progress is not None else _structs.PROGRESS_FN()
-        self.control = _structs.Control(progress=self._thunk, progress_user=None, cancel=self._token._handle.pointer)
+        self._thunk: Any = _structs.PROGRESS_FN(self._report) if progress is not None else _structs.PROGRESS_FN()
+        self.control: Any = _structs.Control(progress=self._thunk, progress_user=None, cancel=self._token._handle.pointer)
 
     def _report(self, user: Any, address: int) -> int:
         """The C callback, on the thread that called the library. No exception may leave it."""
@@ -105,7 +106,8 @@ class Watch:
             if threading.current_thread() is threading.main_thread():
                 self._relay = _Relay(function, self._progress, self._token)
                 if self._relay.start():
-                    return self._relay.wait()
+                    answer: Result = self._relay.wait()
+                    return answer
                 self._relay = None
             try:
                 result = function()
@@ -131,7 +133,7 @@ class _Relay:
         self._token = token
         self._stopping: Optional[BaseException] = None
         self._outcome: Optional[List[Any]] = None  # [result, exception]
-        self._event: Optional[tuple] = None
+        self._event: Optional[Event] = None
         # Wakes only: what happened is in the attributes, which are set before. So nothing is lost when an exception
         # comes between the end of get() and the next instruction.
         self._wake: "queue.SimpleQueue[None]" = queue.SimpleQueue()
@@ -155,7 +157,7 @@ class _Relay:
         del outcome
         self._wake.put(None)
 
-    def ask(self, event: tuple) -> int:
+    def ask(self, event: Event) -> int:
         """On the worker: hands a progress report over and waits for the answer."""
         self._event = event
         self._wake.put(None)
