@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/train_fixture.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -136,4 +138,24 @@ void write_pictures(m2snet_context *context, const char *folder, int count, int3
     }
     free(rgb);
     free(gray);
+}
+
+void remove_pictures(const char *folder)
+{
+    for (int part = 0; part < 2; part++) {
+        char path[700];
+        snprintf(path, sizeof path, "%s/%s", folder, part == 0 ? "images" : "masks");
+        DIR *list = opendir(path);
+        for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+            if (entry->d_name[0] != '.') {
+                snprintf(path, sizeof path, "%s/%s/%s", folder, part == 0 ? "images" : "masks", entry->d_name);
+                unlink(path);
+            }
+        }
+        if (list != NULL) {
+            closedir(list);
+        }
+        snprintf(path, sizeof path, "%s/%s", folder, part == 0 ? "images" : "masks");
+        rmdir(path);
+    }
 }

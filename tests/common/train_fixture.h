@@ -25,5 +25,6 @@ void assert_same_weights(m2snet_trainer *a, m2snet_trainer *b);
 
 /* count pictures of side x side px with masks, PNG, under folder/images and folder/masks. */
 void write_pictures(m2snet_context *context, const char *folder, int count, int32_t side, unsigned first);
+void remove_pictures(const char *folder);
 
 #endif
