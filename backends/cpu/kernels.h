@@ -80,6 +80,16 @@ typedef struct m2s_winograd_weights {
     int64_t point_stride;
 } m2s_winograd_weights;
 
+/* The gradient of the weights: sums over tiles of products of transformed input and transformed gradient, a matrix
+ * (rows x columns) a point, transform to (rows, columns, 3, 3). One row: */
+typedef struct m2s_winograd_grad {
+    int64_t columns;
+    const float *sums; /* point p, column j, part s at sums[s part_stride + p point_stride + j] */
+    int64_t point_stride;
+    int64_t parts, part_stride; /* added up first, in order */
+    float *dst;                 /* column j, tap t at dst[9 j + t] */
+} m2s_winograd_grad;
+
 /* ---- the rest ---- */
 
 /* In gradients, h, w and oh, ow keep their meaning, src is the gradient of the result and dst that of the source. */
@@ -192,6 +202,8 @@ typedef struct m2s_cpu_kernels {
     void (*winograd_input[2])(const m2s_winograd_input *input); /* m = 2, 4 */
     void (*winograd_output[2])(const m2s_winograd_output *output);
     void (*winograd_weights[2])(const m2s_winograd_weights *weights);
+    void (*winograd_diff[2])(const m2s_winograd_input *diff); /* tiles of m x m of the result's gradient */
+    void (*winograd_grad[2])(const m2s_winograd_grad *grad);
 
     void (*add)(float *dst, const float *const *src, int32_t count, int64_t n, bool relu);
     void (*abs_diff)(float *dst, const float *a, const float *b, int64_t n);

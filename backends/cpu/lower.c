@@ -16,7 +16,7 @@ static const m2s_candidate candidates[M2S_OP_COUNT][MOST_CANDIDATES + 1] = {
                         ONEDNN(m2s_lower_conv_onednn) m2s_lower_conv_gemm },
     [M2S_OP_conv2d_grad_src] = { m2s_lower_grad_src },
     [M2S_OP_transpose_weights] = { m2s_lower_transpose_weights },
-    [M2S_OP_conv2d_grad_weights] = { m2s_lower_grad_weights },
+    [M2S_OP_conv2d_grad_weights] = { m2s_lower_grad_winograd, m2s_lower_grad_weights },
     [M2S_OP_res2_groups] = { m2s_lower_res2_groups },
     [M2S_OP_batch_norm] = { m2s_lower_norm },
     [M2S_OP_batch_norm_train] = { m2s_lower_norm_train },

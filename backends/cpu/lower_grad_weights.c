@@ -187,7 +187,9 @@ static void choose_cuts(const m2s_step *step, grad_detail *detail)
     int64_t blocks = detail->images * detail->image_blocks, chunks = groups * detail->row_cuts * detail->column_cuts;
     int64_t most = MOST_SUMS / sums < 1 ? 1 : MOST_SUMS / sums;
     detail->parts = m2s_cut_count(blocks, diff.h * diff.w * sums / detail->image_blocks / chunks, CHUNK_WORK);
-    detail->parts = detail->parts < most ? detail->parts : most;
+    if (detail->parts > most) {
+        detail->parts = most > 1 ? most / 2 * 2 : 1; /* so that two workers end together */
+    }
 }
 
 m2snet_status m2s_lower_grad_weights(const m2s_lowering *lowering, m2snet_error *error)

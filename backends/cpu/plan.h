@@ -157,6 +157,7 @@ m2snet_status m2s_lower_conv_gemm(const m2s_lowering *lowering, m2snet_error *er
 m2snet_status m2s_lower_conv_onednn(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_grad_src(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_transpose_weights(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_grad_winograd(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_grad_weights(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error);
 

@@ -56,16 +56,24 @@ static int64_t tiles_of(int64_t h, int64_t w, int m)
     return (h + m - 1) / m * ((w + m - 1) / m);
 }
 
+int m2s_winograd_side(int64_t h, int64_t w, int64_t in, int64_t out)
+{
+    if (in < 16 || out < 16 || h < 4 || w < 4) {
+        return 0;
+    }
+    /* Small maps have more weights than results: F(2x2) has 16 numbers for 9, F(4x4) 36. */
+    return h * w >= 256 ? 4 : 2;
+}
+
 bool m2s_winograd_choose(const m2s_cpu_kernels *kernels, int64_t n, int64_t h, int64_t w, int64_t in, int64_t out,
                          m2s_winograd *winograd)
 {
     m2s_winograd result = { .kernels = kernels, .n = n, .h = h, .w = w, .in = in, .out = out };
 
-    if (in < 16 || out < 16 || h < 4 || w < 4) {
+    result.m = m2s_winograd_side(h, w, in, out);
+    if (result.m == 0) {
         return false;
     }
-    /* Small maps have more weights than results: F(2x2) has 16 numbers for 9, F(4x4) 36. */
-    result.m = h * w >= 256 ? 4 : 2;
     result.tiles = tiles_of(h, w, result.m);
     result.chunks = m2s_cut_count(result.tiles, 1, CHUNK_TILES);
     int64_t points = (int64_t)(result.m + 2) * (result.m + 2);

@@ -16,6 +16,8 @@ typedef struct m2s_winograd {
     int64_t phase_chunks[3];
 } m2s_winograd;
 
+/* Results of a tile's side that suit this size; 0: Winograd is not worth it. */
+int m2s_winograd_side(int64_t h, int64_t w, int64_t in, int64_t out);
 /* Whether it is worth it for this size; m, cuts and block. */
 bool m2s_winograd_choose(const m2s_cpu_kernels *kernels, int64_t n, int64_t h, int64_t w, int64_t in, int64_t out,
                          m2s_winograd *winograd);

@@ -26,7 +26,8 @@ typedef struct conv_case {
 } conv_case;
 
 /* Shapes that take each way there is: Winograd of both sizes with its phases in one chunk and apart, points in place,
- * gathered, spread and cut by columns, few results, strides, borders, groups. */
+ * gathered, spread and cut by columns, few results, strides, borders, groups; parts of pixels and of tiles, blocks of
+ * either operand. */
 static const conv_case table[] = {
     { 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, false },     { 2, 7, 5, 3, 2, 3, 1, 1, 1, 1, true },
     { 2, 13, 11, 26, 26, 3, 1, 1, 1, 1, true },  { 2, 20, 23, 20, 33, 3, 1, 1, 1, 1, false },
@@ -41,7 +42,8 @@ static const conv_case table[] = {
     { 1, 12, 9, 5, 6, 3, 2, 3, 3, 1, false },    { 1, 2, 2, 3, 4, 3, 1, 3, 1, 1, false },
     { 1, 1, 9, 32, 40, 3, 1, 1, 1, 1, false },   { 1, 8, 9, 13, 13, 3, 2, 0, 1, 1, false },
     { 1, 6, 7, 26, 52, 3, 1, 1, 1, 2, true },    { 1, 9, 10, 24, 24, 7, 1, 3, 1, 24, false },
-    { 1, 9, 10, 16, 16, 3, 2, 1, 1, 16, false }, { 1, 60, 70, 7, 9, 3, 1, 1, 1, 1, false },
+    { 1, 9, 10, 16, 16, 3, 2, 1, 1, 16, false }, { 1, 18, 18, 150, 140, 3, 1, 1, 1, 1, false },
+    { 5, 40, 41, 17, 16, 3, 1, 1, 1, 1, false }, { 1, 60, 70, 7, 9, 3, 1, 1, 1, 1, false },
 };
 
 typedef struct tensor {
