@@ -192,6 +192,23 @@ static inline int64_t m2s_norm_padded(int64_t channels)
     return (channels + 15) / 16 * 16;
 }
 
+/* ---- updates (ops.def): the factors are those of the operation, multiplied out ---- */
+typedef struct m2s_sgd {
+    const float *param, *diff, *velocity;
+    float *new_param, *new_velocity;
+    float factor, decay, momentum, rate;
+    bool nesterov;
+} m2s_sgd;
+
+typedef struct m2s_adamw {
+    const float *param, *diff, *first, *second;
+    float *new_param, *new_first, *new_second;
+    float factor, decay, rate;
+    float of_first;              /* 1 - beta1 */
+    float old_second, of_second; /* beta2, 1 - beta2 */
+    float correction1, correction2, epsilon;
+} m2s_adamw;
+
 typedef struct m2s_cpu_kernels {
     const char *name; /* of the instruction set */
     int64_t vector;   /* floats in a vector */
@@ -236,6 +253,10 @@ typedef struct m2s_cpu_kernels {
     void (*max_pool_grad_rows)(const m2s_window *window, const float *image, int64_t begin, int64_t end);
     void (*avg_pool_grad_row)(const m2s_window *window, int64_t y);
     void (*resize_grad_row)(const m2s_resize_rows *resize, int64_t y);
+    /* dst = of_a a + of_b b */
+    void (*blend)(float *dst, const float *a, const float *b, float of_a, float of_b, int64_t n);
+    void (*sgd)(const m2s_sgd *sgd, int64_t begin, int64_t end);
+    void (*adamw)(const m2s_adamw *adamw, int64_t begin, int64_t end);
     /* dst += factor src */
     void (*add_scaled)(float *dst, const float *src, float factor, int64_t n);
     /* dst[p][c] += plane[p] */

@@ -146,6 +146,9 @@ m2snet_status m2s_lower_resize_grad(const m2s_lowering *lowering, m2snet_error *
 m2snet_status m2s_lower_box(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_subtract_train(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_subtract_grad(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_objective(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_sum_squares(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_update(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm_train(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm_grad(const m2s_lowering *lowering, m2snet_error *error);
