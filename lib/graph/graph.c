@@ -266,6 +266,7 @@ void m2s_graph_make_state(m2s_graph *graph, m2s_value param)
 void m2s_graph_replace(m2s_graph *graph, m2s_value value, m2s_value old)
 {
     if (graph->status == M2SNET_STATUS_OK) {
+        graph->status = m2s_expect_same_shape(graph, value, old, &graph->error);
         graph->values[value].replaces = old;
     }
 }
@@ -436,6 +437,7 @@ uint64_t m2s_graph_hash(const m2s_graph *graph)
         hash = hash_bytes(hash, &v->shape, sizeof v->shape);
         hash = hash_bytes(hash, &v->dtype, sizeof v->dtype);
         hash = hash_bytes(hash, &v->output, sizeof v->output);
+        hash = hash_bytes(hash, &v->replaces, sizeof v->replaces);
         if (v->kind != M2S_VALUE_NODE && v->name != NULL) {
             hash = hash_bytes(hash, v->name, strlen(v->name) + 1);
         }

@@ -160,7 +160,7 @@ m2s_value m2s_graph_param(m2s_graph *graph, const char *name, m2s_shape shape);
 m2s_value m2s_graph_state(m2s_graph *graph, const char *name, m2s_shape shape);
 /* A parameter from now on is state. Nodes made before still count as constant: run a pass afterwards. */
 void m2s_graph_make_state(m2s_graph *graph, m2s_value param);
-/* value is written over `old`, which is state or replaces state. */
+/* value, of old's shape, is written over `old`, which is state or replaces state. */
 void m2s_graph_replace(m2s_graph *graph, m2s_value value, m2s_value old);
 /* The state that value is or replaces, through the whole chain; M2S_NONE when it has nothing to do with state. */
 m2s_value m2s_graph_state_root(const m2s_graph *graph, m2s_value value);

@@ -385,12 +385,80 @@ static void test_out_of_memory(void **state)
     }
 }
 
+/* State: the chain of what replaces it, where updates begin, and what may not read it. */
+static void test_state(void **state)
+{
+    m2s_memory memory;
+    m2s_graph *g = begin(&memory);
+    m2s_attrs attrs = { .alpha = 0.1, .beta = 1.0 };
+    m2snet_error error;
+    int32_t first = -1;
+
+    (void)state;
+    m2s_value s = m2s_graph_state(g, "mean", shape(4, 1, 1, 1));
+    assert_int_equal(m2s_graph_state(g, "mean", shape(4, 1, 1, 1)), s);
+    m2s_value x = m2s_graph_input(g, "x", shape(4, 1, 1, 1)), commit = m2s_graph_scalar(g, "commit");
+    m2s_value y = m2s_sum(g, (m2s_value[]){ x, s }, 2); /* node 0: reads the state before */
+    assert_false(g->values[y].constant);
+    assert_int_equal(m2s_graph_first_update(g, &first, &error), M2SNET_STATUS_OK);
+    assert_int_equal(first, 1); /* none */
+
+    m2s_value once = m2s_graph_node(g, M2S_OP_running_average, (m2s_value[]){ s, y, commit }, 3, &attrs);
+    m2s_value twice = m2s_graph_node(g, M2S_OP_running_average, (m2s_value[]){ once, y, commit }, 3, &attrs);
+    m2s_graph_replace(g, once, s);
+    m2s_graph_replace(g, twice, once);
+    assert_int_equal(m2s_graph_state_root(g, twice), s);
+    assert_int_equal(m2s_graph_state_root(g, y), M2S_NONE);
+    assert_int_equal(m2s_graph_first_update(g, &first, &error), M2SNET_STATUS_OK);
+    assert_int_equal(first, 1);
+
+    m2s_graph_name(g, m2s_relu(g, twice), "newest"); /* may be read, as nothing writes over it */
+    assert_int_equal(m2s_graph_first_update(g, &first, &error), M2SNET_STATUS_OK);
+    m2s_graph_name(g, m2s_relu(g, once), "late");
+    assert_int_equal(m2s_graph_first_update(g, &first, &error), M2SNET_STATUS_INTERNAL);
+    assert_non_null(strstr(error.message, "late reads what"));
+    end(g, &memory);
+}
+
+static void test_state_refusals(void **state)
+{
+    m2s_memory memory;
+    m2snet_error error;
+    int32_t first;
+
+    (void)state;
+    for (int kind = 0; kind < 5; kind++) {
+        static const char *const parts[] = { "state cannot be a result", "state cannot be a result",
+                                             "replaces what is no state", "must be of one shape", "reads what" };
+        m2s_graph *g = begin(&memory);
+        m2s_value s = m2s_graph_state(g, "s", shape(1, 2, 2, 4)), x = m2s_graph_input(g, "x", shape(1, 2, 2, 4));
+        m2s_value keep = m2s_graph_scalar(g, "keep");
+        m2s_value new_s = m2s_graph_node(g, M2S_OP_accumulate, (m2s_value[]){ s, x, keep, keep }, 4, NULL);
+        m2s_graph_replace(g, new_s, kind == 2 ? x : s);
+        if (kind < 2) {
+            m2s_graph_mark_output(g, kind == 0 ? s : new_s);
+        } else if (kind == 3) {
+            m2s_graph_replace(g, m2s_slice_c(g, x, 0, 2), s);
+        } else if (kind == 4) { /* two that write over the same: the second reads too late */
+            m2s_graph_replace(g, m2s_graph_node(g, M2S_OP_accumulate, (m2s_value[]){ s, x, keep, keep }, 4, NULL), s);
+        }
+        m2snet_status status = m2s_graph_finish(g, &error);
+        status = status != M2SNET_STATUS_OK ? status : m2s_graph_first_update(g, &first, &error);
+        assert_int_not_equal(status, M2SNET_STATUS_OK);
+        if (strstr(error.message, parts[kind]) == NULL) {
+            fail_msg("%d: \"%s\" says nothing of \"%s\"", kind, error.message, parts[kind]);
+        }
+        end(g, &memory);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes), cmocka_unit_test(test_constants),     cmocka_unit_test(test_names),
-        cmocka_unit_test(test_errors), cmocka_unit_test(test_cost),          cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_dump),   cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_shapes),         cmocka_unit_test(test_constants), cmocka_unit_test(test_state),
+        cmocka_unit_test(test_state_refusals), cmocka_unit_test(test_names),     cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_cost),           cmocka_unit_test(test_hash),      cmocka_unit_test(test_dump),
+        cmocka_unit_test(test_out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
