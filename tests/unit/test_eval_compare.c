@@ -41,7 +41,7 @@ static m2snet_image gray(const uint8_t *bytes)
 
 static void add_picture(m2snet_evaluator *evaluator, uint64_t seed, int fault)
 {
-    uint8_t p[W * H], m[W * H];
+    uint8_t p[W * H] = { 0 }, m[W * H] = { 0 };
     m2snet_image prediction = gray(p), mask = gray(m);
     m2snet_error error;
     char name[24];
@@ -79,7 +79,7 @@ static void test_calibration(void **state)
         int bins = counts[k];
 
         for (uint64_t seed = 0; seed < 3; seed++) {
-            uint8_t p[W * H], m[W * H];
+            uint8_t p[W * H] = { 0 }, m[W * H] = { 0 };
             draw(seed, 3, p, m);
             for (int i = 0; i < W * H; i++) {
                 double share = p[i] / 255.0;
@@ -335,7 +335,7 @@ static void test_undefined(void **state)
 {
     m2snet_context *context = open_context("cpu", 1);
     m2snet_evaluator *first = make_set(context, 0, 3, 2), *second = make_set(context, 0, 2, 2);
-    uint8_t p[W * H], m[W * H];
+    uint8_t p[W * H] = { 0 }, m[W * H] = { 0 };
     m2snet_image prediction = gray(p), mask = gray(m);
     m2snet_difference d = { .struct_size = sizeof d };
     m2snet_error error;
