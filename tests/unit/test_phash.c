@@ -66,7 +66,8 @@ static void test_robust(void **state)
     for (uint32_t seed = 0; seed < 12; seed++) {
         dataset_pattern(W, H, seed, rgb, mask);
         m2s_phash hash = hash_of(rgb, W, H, M2SNET_PIXEL_RGB8);
-        for (int i = 0; i < W * H * 3; i++) { /* darker, flatter, a little noise */
+        assert_int_equal(__builtin_popcountll(hash.cosine), 32); /* one half lies above the median */
+        for (int i = 0; i < W * H * 3; i++) {                    /* darker, flatter, a little noise */
             other[i] = (uint8_t)(20 + rgb[i] * 7 / 10 + (i * 7919 % 5));
         }
         assert_true(m2s_phash_distance(hash, hash_of(other, W, H, M2SNET_PIXEL_RGB8)) <= 12);
