@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# m2snet-train as a user runs it: what it writes, recipes, going on, interrupts, kills, bad data and bad command lines.
+. "$(dirname "$0")/program_test.sh"
+. "$(dirname "$0")/train_run.sh"
+
+# ---- a run, and what it leaves ----
+
+run 0 train "${tiny[@]}" --samples 2 --epochs 3 --output "$work/a"
+says '3 pictures train, 2 validate'
+says '^epoch 3/3: loss .*bce .*iou .*validation Dice .*IoU'
+says 'best: .*best.safetensors'
+holds "$work/a" best.safetensors checkpoint.safetensors epochs.csv index.html last.safetensors recipe.json steps.csv
+[ "$(wc -l <"$work/a/steps.csv")" -eq 7 ] || complain "steps.csv: $(cat "$work/a/steps.csv")"
+[ "$(wc -l <"$work/a/epochs.csv")" -eq 4 ] || complain "epochs.csv: $(cat "$work/a/epochs.csv")"
+[ "$(value "$work/a/recipe.json" epochs)" = 3 ] || complain "recipe.json: $(cat "$work/a/recipe.json")"
+grep -q '<svg' "$work/a/index.html" || complain "no chart on the page"
+[ "$(grep -o 'data:image/png' "$work/a/index.html" | wc -l)" -eq 2 ] || complain "the page should show two pictures"
+grep -Eqi 'src="http|href="http|<script' "$work/a/index.html" && complain "the page loads things"
+run 0 info "$work/a/last.safetensors"
+says 'm2snet.training'
+run 0 segment --model "$work/a/best.safetensors" --output "$work/segmented" --mask "$pairs/images"
+
+# Quiet is quiet, and the same run gives the same files whatever the threads.
+run 0 train "${tiny[@]}" --samples 2 --epochs 3 --output "$work/b" --quiet --threads 3 --workers 2
+silent
+[ ! -s "$work/err" ] || complain "--quiet, on standard error: $(cat "$work/err")"
+equal "$work/a/last.safetensors" "$work/b/last.safetensors"
+equal "$work/a/checkpoint.safetensors" "$work/b/checkpoint.safetensors"
+
+# Its recipe does the same again; options count more.
+run 0 train --recipe "$work/a/recipe.json" --output "$work/c"
+equal "$work/a/checkpoint.safetensors" "$work/c/checkpoint.safetensors"
+run 0 train --config "$work/a/recipe.json" --epochs 1 --output "$work/d"
+[ "$(wc -l <"$work/d/epochs.csv")" -eq 2 ] || complain "--epochs should count more than the recipe"
+
+# ---- going on ----
+
+run 2 train "${tiny[@]}" --epochs 3 --output "$work/a"
+errs 'resume goes on with that run'
+run 0 train "${tiny[@]}" --samples 2 --epochs 3 --output "$work/a" --resume
+says 'best: '
+run 1 train "${tiny[@]}" --epochs 4 --output "$work/a" --resume
+errs '"epochs" was 3, is now 4'
+run 0 train "${tiny[@]}" --epochs 3 --output "$work/e" --max-steps 3
+says 'ended after 3 steps'
+run 0 train "${tiny[@]}" --epochs 3 --output "$work/e" --resume
+equal "$work/a/last.safetensors" "$work/e/last.safetensors"
+run 0 train "${tiny[@]}" --epochs 1 --output "$work/e" --overwrite
+[ "$(wc -l <"$work/e/steps.csv")" -eq 3 ] || complain "--overwrite should begin the logs anew"
+
+# An interrupt saves and says so; going on gives the same files.
+"$bin/m2snet-train" "${tiny[@]}" --epochs 400 --output "$work/f" >"$work/out" 2>"$work/err" &
+pid=$!
+sleep 1.5
+kill -INT "$pid"
+status=0
+wait "$pid" || status=$?
+[ "$status" -eq 130 ] || complain "interrupted: exit status $status, expected 130: $(cat "$work/err")"
+errs 'interrupted at step [0-9]+; .*checkpoint.safetensors is saved: --resume goes on'
+there "$work/f/checkpoint.safetensors"
+run 0 train "${tiny[@]}" --epochs 400 --output "$work/f" --resume --max-steps 2
+
+kill_and_resume 3 40
+
+# ---- data ----
+
+mkdir -p "$work/bad/images" "$work/bad/masks"
+cp "$pairs"/images/* "$work/bad/images"
+cp "$pairs"/masks/* "$work/bad/masks"
+first=$(basename "$(find "$work/bad/images" -type f | LC_ALL=C sort | head -1)" .jpg)
+echo "no picture" >"$work/bad/images/$first.jpg"
+checked=("${settings[@]}" --lint stop --data "$work/bad" --epochs 1)
+run 1 train "${checked[@]}" --output "$work/g"
+errs "$first.jpg: unreadable"
+errs 'would harm the training'
+absent "$work/g/checkpoint.safetensors"
+run 0 train "${checked[@]}" --lint warn --unreadable skip --output "$work/g"
+cp "$pairs"/images/* "$work/bad/images"
+mv "$work/bad/masks/$first.png" "$work/mask.png"
+run 1 train "${checked[@]}" --output "$work/h"
+errs "$first"
+run 0 train "${checked[@]}" --missing skip --output "$work/h"
+says "$first.jpg: no mask"
+says '2 pictures train, 2 validate'
+mv "$work/mask.png" "$work/bad/masks/$first.png"
+run 1 train "${settings[@]}" --data "$work/nowhere" --output "$work/o"
+errs 'nowhere'
+cp "$work/bad/images/$first.jpg" "$work/bad/images/copy.jpg"
+cp "$work/bad/masks/$first.png" "$work/bad/masks/copy.png"
+run 0 train "${checked[@]}" --duplicates warn --split fraction --group-duplicates --output "$work/i"
+# A list with a split column; a data set of its own for validation.
+printf 'image,mask,split\n' >"$work/bad/list.csv"
+for path in "$work/bad/images"/*.jpg; do
+    name=$(basename "$path" .jpg)
+    part=train
+    [ "$name" = copy ] && part=val
+    printf 'images/%s.jpg,masks/%s.png,%s\n' "$name" "$name" "$part" >>"$work/bad/list.csv"
+done
+run 0 train "${settings[@]}" --data "$work/bad/list.csv" --duplicates warn --epochs 1 --output "$work/j"
+says '5 pictures train, 1 validate'
+says 'near-duplicates across the split: .*copy'
+run 0 train "${tiny[@]}" --validation-data "$work/bad/list.csv" --epochs 1 --output "$work/k"
+says '5 pictures train, 6 validate'
+run 1 train "${settings[@]}" --data "$work/bad/list.csv" --duplicates stop --epochs 1 --output "$work/l"
+errs 'near-duplicates across the split'
+
+# A rate that diverges ends with a sentence; the disk that is full, too.
+run 1 train "${tiny[@]}" --epochs 50 --learning-rate 1000000 --clip-norm 0 --output "$work/m"
+errs 'diverged'
+(
+    ulimit -f 40
+    trap '' XFSZ
+    "$bin/m2snet-train" "${tiny[@]}" --epochs 1 --output "$work/n" >"$work/out" 2>"$work/err"
+) && complain "a full disk should end the run"
+errs 'File too large'
+
+# ---- command lines ----
+
+run 0 train --help
+for word in --data --output --resume --learning-rate --p-crop --lossnet 'Exit status'; do says "$word"; done
+run 0 train --version
+says '^m2snet-train [0-9]'
+run 2 train
+errs 'data is missing'
+run 2 train --data "$pairs"
+errs 'output is missing'
+refuse() { # PATTERN OPTION...
+    local pattern=$1
+    shift
+    run 2 train "${tiny[@]}" --output "$work/z" "$@"
+    errs "$pattern"
+    absent "$work/z"
+}
+refuse 'epochs: expected a whole number' --epochs three
+refuse 'momentum: expected a number' --momentum 1.5
+refuse 'schedule: "fast"' --schedule fast
+refuse 'unrecognized option' --speed 3
+refuse 'unexpected argument "more"' more
+refuse 'take one' --model "$model"
+refuse '2 of them for 1 sets' --weights 1,2
+refuse 'sizes: expected' --sizes 64,abc
+refuse 'preset: expected paper' --preset best
+refuse 'takes one value, not a list' --recipe <(echo '{"epochs": [1, 2]}')
+refuse '"epoch" is no setting' --recipe <(echo '{"epoch": 3}')
+refuse 'line 2: expected' --recipe <(printf '{"epochs": 3,\n]')
+run 1 train "${tiny[@]}" --lossnet "$model" --output "$work/y" --epochs 1
+errs 'features.0.weight'
+run 1 train --preset compact --network '{"encoder":"no such"}' --data "$pairs" --output "$work/y" --lint off
+errs 'no such'
+
+finish
