@@ -23,3 +23,11 @@ need_python() {
     exit 77
 }
 export PYTHONDONTWRITEBYTECODE=1
+
+# run_tests MODULE...: against the library of this build.
+run_tests() {
+    need_python "import numpy; print('NumPy', numpy.__version__)" "python3-numpy"
+    export M2SNET_LIBRARY=${M2SNET_LIB_DIR:?}/libm2snet.so PYTHONPATH=$binding
+    cd "$here"
+    exec "$python" -W error::ResourceWarning -m unittest "$@"
+}

@@ -260,6 +260,41 @@ class Sets(Compared):
         with self.assertRaisesRegex(ValueError, "name is 'dices'"):
             study.curve("dices")
 
+    def test_calibration(self):
+        random = np.random.default_rng(0)
+        maps = random.integers(0, 256, (6, 60, 70), dtype=np.uint8)
+        masks = random.random(maps.shape) < (maps / 255.0) ** 2  # overconfident by p - p^2
+        study = m2snet.evaluate(maps, masks)
+        found = study.calibration(bins=10)
+        self.assertEqual(found.pixels.sum(), maps.size)
+        bins = np.minimum((10 * (maps / 255.0)).astype(int), 9)
+        for i in range(10):
+            self.assertLess(abs(found.observed[i] - masks[bins == i].mean()), 1e-12)
+            self.assertLess(abs(found.probability[i] - (maps[bins == i] / 255).mean()), 1e-12)
+        ece = np.sum(found.pixels / maps.size * np.abs(found.probability - found.observed))
+        self.assertLess(abs(found.ece - ece), 1e-12)
+        self.assertLess(abs(found.brier - np.mean((maps / 255 - masks) ** 2)), 1e-12)
+        self.assertEqual(study.calibration(5, index=2).pixels.sum(), maps[0].size)
+
+    def test_agreement_and_comparison(self):
+        random = np.random.default_rng(0)
+        masks = random.random((12, 40, 40)) < 0.3
+        good = masks ^ (random.random(masks.shape) < 0.05)
+        bad = masks ^ (random.random(masks.shape) < 0.2)
+        first, second = m2snet.evaluate(bad, masks), m2snet.evaluate(good, masks)
+        difference = (bad.sum(axis=(1, 2)) - masks.sum(axis=(1, 2))).astype(float)
+        agreement = first.area_agreement
+        self.assertEqual(agreement.count, 12)
+        self.assertLess(abs(agreement.bias - difference.mean()), 1e-9)
+        self.assertLess(abs(agreement.upper - difference.mean() - 1.96 * difference.std(ddof=1)), 1e-9)
+        found = first.compare(second, "dice", resamples=1000)
+        self.assertEqual((found.pairs, found.share_above), (12, 1.0))
+        self.assertLess(abs(found.difference - (second.dataset.dice - first.dataset.dice)), 1e-12)
+        self.assertTrue(found.low <= found.difference <= found.high)
+        self.assertEqual(found, first.compare(second, "dice", resamples=1000))
+        with self.assertRaises(m2snet.M2snetError):
+            first.compare(second, "nothing")
+
     def test_evaluator(self):
         with m2snet.Evaluator() as evaluator:
             with self.assertRaises(m2snet.MismatchError):

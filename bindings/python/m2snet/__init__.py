@@ -14,17 +14,24 @@
     study = m2snet.evaluate("predictions/", "masks/")
     study.dataset.dice_mean, study.folds(4).std.dice
 
+    data = m2snet.Dataset().add_folder("polyps").split("fractions", validation=0.1)
+    trainer = m2snet.Trainer(model, "finetune")
+    trainer.fit(data, data, epochs=5, checkpoint_path="run.state")
+    trainer.model().save("mine.safetensors")
+
 Not a medical device.
 
-Threads: Model, Context and CancelToken may be used from any number of threads at once; Session and Evaluator belong
-to one thread at a time. The GIL is released while the library works. Handles do not survive os.fork(): a child makes its
-own (the default context does so by itself).
+Threads: Model, Context, Objective, LossNet and CancelToken may be used from any number of threads at once; Session,
+Trainer, Dataset and Evaluator belong to one thread at a time. The GIL is released while the library works. Handles do not
+survive os.fork(): a child makes its own (the default context does so by itself).
 
 Interrupts: Ctrl-C during a long call of the main thread cancels it and raises KeyboardInterrupt; other threads are
 stopped with a CancelToken.
 """
 
+from . import objectives
 from ._context import Backend, Context, ContextInfo, backends, default_context
+from ._dataset import Dataset, Finding, Item, NearPair
 from ._errors import (
     BackendError,
     BusyError,
@@ -42,33 +49,43 @@ from ._errors import (
     Status,
     UnsupportedError,
 )
-from ._evaluate import Evaluator, Folds, evaluate, metrics
+from ._evaluate import AreaAgreement, Calibration, Difference, Evaluator, Folds, evaluate, metrics
 from ._image import ImageLike, draw_overlay, read_image, resize_image, write_image
 from ._library import library_path, plain as _plain, text as _text
 from ._model import Model, ModelInfo, PlanInfo, Session, StepInfo, TensorInfo
 from ._result import Component, Receipt, Result
 from ._scores import LabelScores, Scores, SurfaceScores
+from ._trainer import Augmentation, EpochRow, Fit, Trainer, TrainerInfo, TrainRow, Validation
 from ._watch import CancelToken
 
 __version__ = _text(_plain("version_string"))
 
 __all__ = [
+    "AreaAgreement",
+    "Augmentation",
     "Backend",
     "BackendError",
     "BusyError",
+    "Calibration",
     "CancelToken",
     "Cancelled",
     "Component",
     "Context",
     "ContextInfo",
+    "Dataset",
+    "Difference",
     "DivergedError",
+    "EpochRow",
     "Evaluator",
     "FileError",
+    "Finding",
+    "Fit",
     "Folds",
     "FormatError",
     "ImageLike",
     "InternalError",
     "InvalidArgumentError",
+    "Item",
     "LabelScores",
     "LimitError",
     "M2snetError",
@@ -76,6 +93,7 @@ __all__ = [
     "MismatchError",
     "Model",
     "ModelInfo",
+    "NearPair",
     "OutOfMemoryError",
     "PlanInfo",
     "Receipt",
@@ -86,13 +104,18 @@ __all__ = [
     "StepInfo",
     "SurfaceScores",
     "TensorInfo",
+    "TrainRow",
+    "Trainer",
+    "TrainerInfo",
     "UnsupportedError",
+    "Validation",
     "backends",
     "default_context",
     "draw_overlay",
     "evaluate",
     "library_path",
     "metrics",
+    "objectives",
     "read_image",
     "resize_image",
     "write_image",

@@ -7,7 +7,7 @@ import logging
 import threading
 from ctypes import byref, c_void_p
 from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 from . import _structs
 from ._library import Handle, Owner, as_dict, call, options, plain, read_info
@@ -114,26 +114,35 @@ def backends() -> List[Backend]:
     return [Backend(**as_dict(read_info(_structs.BackendInfo, "backend_get_info", i))) for i in range(count)]
 
 
-_default: Optional[Context] = None
-_default_lock = threading.Lock()
+# By backend: made on first use.
+_shared: Dict[str, Context] = {}
+_shared_lock = threading.Lock()
+
+
+def _shared_context(backend: str) -> Context:
+    context = _shared.get(backend)
+    if context is None or context.closed:
+        with _shared_lock:
+            context = _shared.get(backend)
+            if context is None or context.closed:
+                context = _shared[backend] = Context(backend)
+    return context
 
 
 def default_context() -> Context:
     """The context that is used where none is given: made on first use, one a process (a forked child gets its own)."""
-    global _default
-    context = _default
-    if context is None or context.closed:
-        with _default_lock:
-            if _default is None or _default.closed:
-                _default = Context()
-            context = _default
-    return context
+    return _shared_context("auto")
+
+
+def reference_context() -> Context:
+    """The one that computes in float64 where none is given."""
+    return _shared_context("ref")
 
 
 def _after_fork_in_child() -> None:
-    global _default, _default_lock
-    _default = None
-    _default_lock = threading.Lock()
+    global _shared_lock
+    _shared.clear()
+    _shared_lock = threading.Lock()
 
 
 def _register_fork_hook() -> None:

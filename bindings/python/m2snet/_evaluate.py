@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from ctypes import byref, c_char_p, c_double, c_int32, c_uint8, c_void_p, cast
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -35,6 +36,50 @@ class Named(NamedTuple):
 
     name: str
     message: str
+
+
+class Calibration(NamedTuple):
+    """Whether probabilities mean what they say (not stretched): pixels by bin of the predicted probability."""
+
+    ece: float
+    """Sum over bins of (share of the pixels) |probability - observed|."""
+    mce: float
+    """Largest |probability - observed| of a bin that has pixels."""
+    brier: float
+    """Mean of (probability - inside)^2."""
+    pixels: np.ndarray
+    """int64 (bins,)."""
+    probability: np.ndarray
+    """float64 (bins,): mean prediction; NaN where a bin has no pixel."""
+    observed: np.ndarray
+    """float64 (bins,): share of the pixels inside the mask; NaN where a bin has no pixel."""
+
+
+@dataclass(frozen=True)
+class AreaAgreement:
+    """Bland and Altman's numbers of the areas: prediction less mask."""
+
+    count: int
+    bias: float
+    deviation: float
+    lower: float
+    upper: float
+    """lower, upper: limits of agreement, bias -+ 1.96 deviation; NaN for one image."""
+
+
+class Difference(NamedTuple):
+    """Paired bootstrap of one number between two sets."""
+
+    pairs: int
+    first: float
+    second: float
+    difference: float
+    """second - first."""
+    low: float
+    high: float
+    """low, high: percentile interval of the difference; NaN for a single image."""
+    share_above: float
+    """Of the resamples with a difference above 0."""
 
 
 class Folds(NamedTuple):
@@ -246,6 +291,52 @@ class Evaluator(Owner):
         kind = _choice("name", name, _CURVES)
         call("evaluator_curve", self._live.pointer, -1 if index is None else index, kind, values.ctypes.data)
         return values
+
+    def calibration(self, bins: int = 15, index: Optional[int] = None) -> Calibration:
+        """Reliability of the probabilities, of one pair or (None) of the set; bins: 1 to 64."""
+        place = -1 if index is None else index
+        info = read_info(_structs.Calibration, "evaluator_calibration", self._live.pointer, place, bins)
+        used = info.bins[: info.bin_count]
+        return Calibration(
+            info.ece,
+            info.mce,
+            info.brier,
+            np.array([part.pixels for part in used], np.int64),
+            np.array([part.probability for part in used]),
+            np.array([part.observed for part in used]),
+        )
+
+    @property
+    def area_agreement(self) -> AreaAgreement:
+        """Agreement of the areas over the images that count; mm2 with the first spacing."""
+        info = read_info(_structs.AreaAgreement, "evaluator_area_agreement", self._live.pointer)
+        return AreaAgreement(**as_dict(info))
+
+    def compare(
+        self,
+        other: "Evaluator",
+        key: str = "dice_mean",
+        *,
+        resamples: int = 10000,
+        level: float = 0.95,
+        seed: int = 0,
+        progress: Optional[Progress] = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Difference:
+        """other's number less this one's, by its JSON key ("dice_mean", "em_max", "hd95" of the first spacing, ...), with
+        an interval: images, matched by name, are drawn with replacement, the same ones for both."""
+        watch = Watch(progress, cancel)
+        given = options(_structs.CompareOptions, "compare")
+        given.resamples, given.level, given.seed = resamples, level, seed
+        given.control = watch.control
+        first, second, found = self._live, other._live, _structs.Difference()
+        encoded = key.encode()
+
+        def run() -> None:
+            call("evaluator_compare", first.pointer, second.pointer, encoded, byref(given), byref(found))
+
+        watch.run(run)
+        return Difference(**as_dict(found))
 
     def json(self, folds: int = 0) -> str:
         """Everything as one JSON object, as m2snet-evaluate writes it (docs/metrics.md). folds 0: without

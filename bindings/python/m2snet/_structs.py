@@ -11,9 +11,10 @@ import re
 from typing import Any, Dict, List, Tuple
 
 MAX_SPACINGS = 8
-MAX_LABELS = 64
+MAX_CALIBRATION_BINS = 64
 
 PROGRESS_FN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+ROW_FN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)  # of a step, and of an epoch
 LOG_FN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
 
 _TYPES: Dict[str, Any] = {
@@ -28,9 +29,12 @@ _TYPES: Dict[str, Any] = {
     "const char *": ctypes.c_char_p,
     "m2snet_progress_fn": PROGRESS_FN,
     "m2snet_log_fn": LOG_FN,
+    "m2snet_train_row_fn": ROW_FN,
+    "m2snet_epoch_row_fn": ROW_FN,
 }
 # Enumerations have the size of int on every compiler that this library is built with.
-for _enumeration in ("status", "log_level", "dtype", "precision", "pixel_format", "profile", "empty"):
+for _enumeration in """status log_level dtype precision pixel_format profile empty part missing split_kind finding_kind
+    bce_form lossnet_distance optimiser schedule sampler unreadable best fit_end""".split():
     _TYPES["m2snet_" + _enumeration] = ctypes.c_int
 
 # C name -> class, for `check`.
@@ -304,6 +308,296 @@ SetInfo = _struct(
     int32_t warned;
     double pooled_dice, pooled_iou, pooled_precision, pooled_recall, pooled_specificity;
     double mean_of_image_em_max;""",
+)
+
+
+class _CalibrationBin(ctypes.Structure):
+    _fields_ = _fields("int64_t pixels; double probability; double observed;")
+
+
+_TYPES["calibration_bin"] = _CalibrationBin
+Calibration = _struct(
+    "m2snet_calibration",
+    f"""size_t struct_size;
+    int32_t bin_count;
+    int64_t pixels;
+    double ece;
+    double mce;
+    double brier;
+    calibration_bin bins[{MAX_CALIBRATION_BINS}];""",
+)
+
+SourceOptions = _struct(
+    "m2snet_source_options",
+    """size_t struct_size;
+    const char *name;
+    double weight;
+    m2snet_missing missing;
+    const char *mask_suffix;
+    const char *group_column;
+    const char *group_separator;""",
+)
+DatasetItem = _struct(
+    "m2snet_dataset_item",
+    """size_t struct_size;
+    const char *name;
+    const char *image_path;
+    const char *mask_path;
+    const char *group;
+    int32_t set;
+    int32_t fold;
+    m2snet_part part;""",
+)
+DatasetSet = _struct(
+    "m2snet_dataset_set",
+    """size_t struct_size;
+    const char *name;
+    double weight;
+    int32_t count;""",
+)
+SplitOptions = _struct(
+    "m2snet_split_options",
+    """size_t struct_size;
+    m2snet_split_kind kind;
+    uint64_t seed;
+    int32_t folds;
+    int32_t fold;
+    double validation, test;
+    int32_t ignore_groups;
+    int32_t keep_near_duplicates;""",
+)
+LintOptions = _struct(
+    "m2snet_lint_options",
+    """size_t struct_size;
+    const uint8_t *labels;
+    int32_t label_count;
+    m2snet_control control;""",
+)
+Finding = _struct(
+    "m2snet_finding",
+    """size_t struct_size;
+    m2snet_finding_kind kind;
+    int32_t item;
+    int32_t other;
+    const char *path;
+    const char *reason;""",
+)
+DuplicatesOptions = _struct(
+    "m2snet_duplicates_options",
+    """size_t struct_size;
+    int32_t distance;
+    m2snet_control control;""",
+)
+NearPair = _struct(
+    "m2snet_near_pair",
+    """size_t struct_size;
+    int32_t a, b;
+    int32_t distance;
+    int32_t across;""",
+)
+AugmentOptions = _struct(
+    "m2snet_augment_options",
+    """size_t struct_size;
+    double mean[3], std[3];
+    int32_t first_size_px;
+    int32_t rotate_about_index;
+    double p_flip_horizontal, p_flip_vertical;
+    double p_quarter_turns;
+    double p_rotate, rotate_degrees;
+    double p_crop, crop_low, crop_high;
+    double p_brightness, brightness;
+    double p_contrast, contrast;
+    double p_saturation, saturation;
+    double p_hue, hue;
+    double p_blur, blur_low_px, blur_high_px;
+    double p_noise, noise_low, noise_high;""",
+)
+LossnetOptions = _struct(
+    "m2snet_lossnet_options",
+    """size_t struct_size;
+    const char *family;
+    m2snet_control control;""",
+)
+ObjectiveOptions = _struct(
+    "m2snet_objective_options",
+    """size_t struct_size;
+    double bce_weight;
+    double iou_weight;
+    double dice_weight;
+    double cross_entropy_weight;
+    double lossnet_weight;
+    m2snet_bce_form bce_form;
+    int32_t softmax;
+    int32_t batch_dice;
+    m2snet_lossnet *lossnet;
+    m2snet_lossnet_distance lossnet_distance;
+    int32_t lossnet_size_px;""",
+)
+ObjectiveValues = _struct(
+    "m2snet_objective_values",
+    """size_t struct_size;
+    double loss;
+    double bce, iou, dice, cross_entropy, lossnet;""",
+)
+TrainerOptions = _struct(
+    "m2snet_trainer_options",
+    """size_t struct_size;
+    const m2snet_objective_options *objective;
+    m2snet_optimiser optimiser;
+    double learning_rate;
+    double encoder_rate;
+    double momentum;
+    double beta2;
+    double epsilon;
+    double weight_decay;
+    int32_t nesterov;
+    m2snet_schedule schedule;
+    double warmup;
+    double power;
+    int64_t epochs;
+    int64_t steps_per_epoch;
+    double clip_norm;
+    int32_t accumulate;
+    int32_t freeze_encoder;
+    int32_t freeze_batch_norm;
+    double ema_decay;
+    int32_t recompute;
+    int32_t max_bad_steps;
+    uint64_t seed;
+    m2snet_precision precision;
+    int32_t max_plans;
+    uint64_t memory_limit_bytes;""",
+)
+TrainRow = _struct(
+    "m2snet_train_row",
+    """size_t struct_size;
+    int64_t epoch;
+    int64_t batch;
+    int64_t batches;
+    int64_t step;
+    int64_t updates;
+    double loss, bce, iou, dice, cross_entropy, lossnet;
+    double grad_norm;
+    double rate;
+    int32_t finite;
+    int32_t bad_steps;
+    int32_t images, height, width;
+    double milliseconds;
+    double waiting_milliseconds;""",
+)
+EpochRow = _struct(
+    "m2snet_epoch_row",
+    """size_t struct_size;
+    int64_t epoch, epochs;
+    int64_t step, updates;
+    double loss, bce, iou, dice, cross_entropy, lossnet;
+    double rate;
+    int64_t images;
+    int64_t bad_steps;
+    int64_t unreadable;
+    double seconds, validation_seconds, waiting_seconds;
+    int32_t validated;
+    double validation_dice, validation_iou;
+    int32_t validation_images;
+    int32_t is_best;
+    double best_score;
+    int64_t best_epoch;""",
+)
+FitOptions = _struct(
+    "m2snet_fit_options",
+    """size_t struct_size;
+    int64_t epochs;
+    int32_t batch;
+    const int32_t *sizes_px;
+    int32_t size_count;
+    const m2snet_augment_options *augment;
+    int32_t mask_threshold;
+    int32_t mask_binarize;
+    const uint8_t *labels;
+    int32_t label_count;
+    m2snet_sampler sampler;
+    int32_t balanced_longest;
+    int32_t drop_last;
+    m2snet_unreadable unreadable;
+    int32_t workers;
+    uint64_t prefetch_bytes;
+    uint64_t cache_bytes;
+    int32_t shrink_px;
+    uint64_t max_pixels;
+    int64_t max_steps;
+    int32_t validate_every;
+    int32_t validation_width, validation_height;
+    int32_t validate_averaged;
+    m2snet_best best;
+    int32_t patience;
+    const char *checkpoint_path;
+    int64_t checkpoint_every;
+    int32_t resume;
+    const char *best_path;
+    const char *last_path;
+    const char *metadata_json;
+    m2snet_train_row_fn row;
+    m2snet_epoch_row_fn epoch_row;
+    void *user;
+    m2snet_control control;""",
+)
+ValidationOptions = _struct(
+    "m2snet_validation_options",
+    """size_t struct_size;
+    m2snet_part part;
+    int32_t averaged;
+    int32_t input_width, input_height;
+    int32_t mask_threshold;
+    const uint8_t *labels;
+    int32_t label_count;
+    uint64_t max_pixels;
+    m2snet_unreadable unreadable;
+    m2snet_control control;""",
+)
+Validation = _struct(
+    "m2snet_validation",
+    """size_t struct_size;
+    int32_t images, unreadable;
+    double dice, iou;
+    double seconds;""",
+)
+TrainerInfo = _struct(
+    "m2snet_trainer_info",
+    """size_t struct_size;
+    int64_t epoch, batch;
+    int64_t step, updates;
+    uint64_t parameters;
+    uint64_t state_bytes;
+    uint64_t arena_bytes;
+    int32_t plans;
+    double best_score;
+    int64_t best_epoch;
+    const char *recipe_json;""",
+)
+AreaAgreement = _struct(
+    "m2snet_area_agreement",
+    """size_t struct_size;
+    int32_t count;
+    double bias;
+    double deviation;
+    double lower, upper;""",
+)
+CompareOptions = _struct(
+    "m2snet_compare_options",
+    """size_t struct_size;
+    int32_t resamples;
+    double level;
+    uint64_t seed;
+    m2snet_control control;""",
+)
+Difference = _struct(
+    "m2snet_difference",
+    """size_t struct_size;
+    int32_t pairs;
+    double first, second;
+    double difference;
+    double low, high;
+    double share_above;""",
 )
 
 

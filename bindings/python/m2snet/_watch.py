@@ -28,7 +28,12 @@ Progress = Callable[[str, int, int], Any]
 and is raised from it (m2snet.Cancelled is one to use); what the function returns does not matter."""
 
 Result = TypeVar("Result")
-Event = Tuple[str, int, int]
+Event = Tuple[Callable[..., Any], Tuple[Any, ...]]
+
+
+def _progress_event(address: int) -> Tuple[str, int, int]:
+    report = _structs.Progress.from_address(address)
+    return report.phase.decode(), report.done, report.total
 
 
 class CancelToken:
@@ -78,33 +83,40 @@ class Watch:
             raise TypeError(f"progress is a function of (phase, done, total), not {type(progress).__name__}")
         if cancel is not None and not isinstance(cancel, CancelToken):
             raise TypeError(f"cancel is a m2snet.CancelToken, not {type(cancel).__name__}")
-        self._progress = progress
         self._token = cancel if cancel is not None else CancelToken()
         self._raised: Optional[BaseException] = None
         self._relay: Optional[_Relay] = None
-        # The library calls through this object: it must live as long as the call, which refers to self.
-        self._thunk: Any = _structs.PROGRESS_FN(self._report) if progress is not None else _structs.PROGRESS_FN()
-        self.control: Any = _structs.Control(progress=self._thunk, progress_user=None, cancel=self._token._handle.pointer)
+        # The library calls through these objects: they must live as long as the call, which refers to self.
+        self._thunks: List[Any] = []
+        self.control: Any = _structs.Control(progress_user=None, cancel=self._token._handle.pointer)
+        if progress is not None:
+            self.control.progress = self.callback(_structs.PROGRESS_FN, progress, _progress_event)
 
-    def _report(self, user: Any, address: int) -> int:
-        """The C callback, on the thread that called the library. No exception may leave it."""
-        try:
-            report = _structs.Progress.from_address(address)
-            event = (report.phase.decode(), report.done, report.total)
-            if self._relay is not None:
-                return self._relay.ask(event)
-            assert self._progress is not None
-            self._progress(*event)
-            return 0
-        except BaseException as error:
-            self._raised = self._raised or error
-            return 1
+    def callback(self, prototype: Any, function: Callable[..., Any], read: Callable[[int], Tuple[Any, ...]]) -> Any:
+        """A C callback (user, address of a struct) for this call: it runs function(*read(address)) on the thread that made
+        the call. An exception cancels the call and is raised from it."""
+
+        def deliver(user: Any, address: int) -> int:
+            try:  # no exception may leave a callback: ctypes would print and forget it
+                arguments = read(address)
+                if self._relay is not None:
+                    return self._relay.ask((function, arguments))
+                function(*arguments)
+                return 0
+            except BaseException as error:
+                self._raised = self._raised or error
+                self._token._interrupt()
+                return 1
+
+        thunk = prototype(deliver)
+        self._thunks.append(thunk)
+        return thunk
 
     def run(self, function: Callable[[], Result]) -> Result:
         """function(), which makes the C call with `control` and returns an object that owns what the call made. Once."""
         try:
             if threading.current_thread() is threading.main_thread():
-                self._relay = _Relay(function, self._progress, self._token)
+                self._relay = _Relay(function, self._token)
                 if self._relay.start():
                     answer: Result = self._relay.wait()
                     return answer
@@ -119,17 +131,19 @@ class Watch:
                 raise self._raised
             return result
         finally:
-            # The references between this object, its callback and the call would keep pictures until the next
+            if self._raised is not None:
+                self._token._settle()
+            # The references between this object, its callbacks and the call would keep pictures until the next
             # garbage collection.
-            self._relay = self._raised = self._thunk = self.control = None
+            self._relay = self._raised = self.control = None
+            self._thunks = []
 
 
 class _Relay:
     """A call on its own thread, and the main thread that waits for it."""
 
-    def __init__(self, function: Callable[[], Any], progress: Optional[Progress], token: CancelToken) -> None:
+    def __init__(self, function: Callable[[], Any], token: CancelToken) -> None:
         self._function = function
-        self._progress = progress
         self._token = token
         self._stopping: Optional[BaseException] = None
         self._outcome: Optional[List[Any]] = None  # [result, exception]
@@ -158,7 +172,7 @@ class _Relay:
         self._wake.put(None)
 
     def ask(self, event: Event) -> int:
-        """On the worker: hands a progress report over and waits for the answer."""
+        """On the worker: hands a callback's call over and waits until it is done."""
         self._event = event
         self._wake.put(None)
         while self._stopping is None:
@@ -170,8 +184,9 @@ class _Relay:
 
     def _answer(self) -> None:
         event = self._event
-        if event is not None and self._progress is not None:
-            self._progress(*event)
+        if event is not None:
+            function, arguments = event
+            function(*arguments)
             self._event = None
             self._answers.put(0)
 
