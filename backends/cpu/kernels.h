@@ -253,6 +253,8 @@ typedef struct m2s_cpu_kernels {
     void (*max_pool_grad_rows)(const m2s_window *window, const float *image, int64_t begin, int64_t end);
     void (*avg_pool_grad_row)(const m2s_window *window, int64_t y);
     void (*resize_grad_row)(const m2s_resize_rows *resize, int64_t y);
+    /* yes = 1 / (1 + exp(-x)), no = 1 - yes, tail = log(1 + exp(-|x|)), each to a few ulp; no and tail may be NULL. */
+    void (*logistic)(float *yes, float *no, float *tail, const float *src, int64_t n);
     /* dst = of_a a + of_b b */
     void (*blend)(float *dst, const float *a, const float *b, float of_a, float of_b, int64_t n);
     void (*sgd)(const m2s_sgd *sgd, int64_t begin, int64_t end);

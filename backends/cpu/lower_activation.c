@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sigmoid, softmax, the loss network's normalisation, and their gradients: few channels, number by number. The
- * library's exponential takes some nanoseconds, and maps of one or three channels are a small share of a step. */
+ * Sigmoid, softmax, the loss network's normalisation, and their gradients: few channels, number by
+ * number, which is a small share of a step. */
 #include <math.h>
 
 #include "backends/cpu/plan.h"
@@ -21,9 +21,8 @@ static void run_sigmoid(m2s_step *step, int32_t task, int64_t chunk, int worker)
 
     (void)task;
     (void)worker;
-    for (int64_t i = pixels.begin * channels; i < pixels.end * channels; i++) {
-        dst[i] = m2s_sigmoid_of(src[i]);
-    }
+    step->kernels->logistic(dst + pixels.begin * channels, NULL, NULL, src + pixels.begin * channels,
+                            (pixels.end - pixels.begin) * channels);
 }
 
 static void run_sigmoid_grad(m2s_step *step, int32_t task, int64_t chunk, int worker)

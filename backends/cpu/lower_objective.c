@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Objectives and their gradients. A map's pixels are cut into bands, none across two images; each sums in double what
  * the objective asks for, channel by channel; a short task adds up the bands in their order; where a gradient depends
- * on these sums, a last task makes it. Exponentials are the C library's, in float. */
+ * on these sums, a last task makes it. */
 #include <math.h>
 #include <string.h>
 
@@ -14,6 +14,7 @@ typedef struct objective {
     int64_t bands;                        /* of an image */
     const float *logits, *mask, *weights; /* or probabilities; a and its target */
     const m2s_attrs *attrs;
+    const m2s_cpu_kernels *kernels;
     double diff;  /* of a gradient: that of the value */
     double *sums; /* bands of all images, c, MOST_SUMS; then n, c, MOST_SUMS: of each image or, at 0, of all */
     float *dst;
@@ -50,6 +51,7 @@ static objective describe(const m2s_step *step)
                         .mask = in[first + 1],
                         .weights = step->args.in_count > first + 2 ? in[first + 2] : NULL,
                         .attrs = &step->node.attrs,
+                        .kernels = step->kernels,
                         .diff = first == 1 ? (double)*(const float *)in[0] : 0.0,
                         .sums = step->args.scratch,
                         .dst = step->args.out[0] };
@@ -75,17 +77,30 @@ static double *image_sums(const objective *o, int64_t image)
     return o->sums + (o->shape.n * o->bands + image) * o->shape.c * MOST_SUMS;
 }
 
+#define BLOCK 256 /* numbers whose logistic function is computed at once */
+
+/* Numbers of the block that begins at i. */
+static int64_t block_at(m2s_cut range, int64_t i)
+{
+    return range.end - i < BLOCK ? range.end - i : BLOCK;
+}
+
 /* ---- what is summed: sums of channel c at c MOST_SUMS ---- */
 
 static void sum_bce(const objective *o, m2s_cut range, double *sums)
 {
-    for (int64_t i = range.begin; i < range.end; i += o->shape.c) {
-        for (int64_t c = 0; c < o->shape.c; c++) {
-            float x = o->logits[i + c], weight = o->attrs->form == 0 ? o->weights[i + c] : 1.0f;
-            float bce = (x < 0.0f ? 0.0f : x) - x * o->mask[i + c] + log1pf(expf(-fabsf(x)));
-            sums[c * MOST_SUMS] += (double)weight * (double)bce;
-            sums[c * MOST_SUMS + 1] += (double)weight;
+    float yes[BLOCK], tail[BLOCK];
+
+    for (int64_t i = range.begin, c = 0; i < range.end; i++) {
+        int64_t at = (i - range.begin) % BLOCK;
+        if (at == 0) {
+            o->kernels->logistic(yes, NULL, tail, o->logits + i, block_at(range, i));
         }
+        float x = o->logits[i], weight = o->attrs->form == 0 ? o->weights[i] : 1.0f;
+        float bce = (x < 0.0f ? 0.0f : x) - x * o->mask[i] + tail[at];
+        sums[c * MOST_SUMS] += (double)weight * (double)bce;
+        sums[c * MOST_SUMS + 1] += (double)weight;
+        c = c + 1 < o->shape.c ? c + 1 : 0;
     }
 }
 
@@ -100,13 +115,17 @@ static void sum_weights(const objective *o, m2s_cut range, double *sums)
 
 static void sum_iou(const objective *o, m2s_cut range, double *sums)
 {
-    for (int64_t i = range.begin; i < range.end; i += o->shape.c) {
-        for (int64_t c = 0; c < o->shape.c; c++) {
-            double p = (double)m2s_sigmoid_of(o->logits[i + c]);
-            double m = (double)o->mask[i + c], w = (double)o->weights[i + c];
-            sums[c * MOST_SUMS] += p * m * w;
-            sums[c * MOST_SUMS + 1] += (p + m) * w;
+    float yes[BLOCK];
+
+    for (int64_t i = range.begin, c = 0; i < range.end; i++) {
+        int64_t at = (i - range.begin) % BLOCK;
+        if (at == 0) {
+            o->kernels->logistic(yes, NULL, NULL, o->logits + i, block_at(range, i));
         }
+        double p = (double)yes[at], m = (double)o->mask[i], w = (double)o->weights[i];
+        sums[c * MOST_SUMS] += p * m * w;
+        sums[c * MOST_SUMS + 1] += (p + m) * w;
+        c = c + 1 < o->shape.c ? c + 1 : 0;
     }
 }
 
@@ -279,37 +298,33 @@ static void run_totals(m2s_step *step, int32_t task, int64_t chunk, int worker)
 
 /* ---- gradients ---- */
 
-/* sigmoid(x) and 1 - sigmoid(x), each with all its digits, however close to 0. */
-typedef struct chance {
-    float yes, no;
-} chance;
-
-static chance chance_of(float x)
-{
-    float e = expf(-fabsf(x)), greater = 1.0f / (1.0f + e), smaller = e / (1.0f + e);
-
-    return x < 0.0f ? (chance){ smaller, greater } : (chance){ greater, smaller };
-}
-
 static void bce_gradient(const objective *o, m2s_cut range, const double *factors)
 {
-    for (int64_t i = range.begin; i < range.end; i += o->shape.c) {
-        for (int64_t c = 0; c < o->shape.c; c++) {
-            chance p = chance_of(o->logits[i + c]);
-            float m = o->mask[i + c], weight = o->attrs->form == 0 ? o->weights[i + c] : 1.0f;
-            o->dst[i + c] = (float)factors[c * MOST_SUMS] * weight * (p.yes * (1.0f - m) - p.no * m);
+    float yes[BLOCK], no[BLOCK];
+
+    for (int64_t i = range.begin, c = 0; i < range.end; i++) {
+        int64_t at = (i - range.begin) % BLOCK;
+        if (at == 0) {
+            o->kernels->logistic(yes, no, NULL, o->logits + i, block_at(range, i));
         }
+        float m = o->mask[i], weight = o->attrs->form == 0 ? o->weights[i] : 1.0f;
+        o->dst[i] = (float)factors[c * MOST_SUMS] * weight * (yes[at] * (1.0f - m) - no[at] * m);
+        c = c + 1 < o->shape.c ? c + 1 : 0;
     }
 }
 
 static void iou_gradient(const objective *o, m2s_cut range, const double *factors)
 {
-    for (int64_t i = range.begin; i < range.end; i += o->shape.c) {
-        for (int64_t c = 0; c < o->shape.c; c++) {
-            chance p = chance_of(o->logits[i + c]);
-            double slope = factors[c * MOST_SUMS] - factors[c * MOST_SUMS + 1] * (double)o->mask[i + c];
-            o->dst[i + c] = o->weights[i + c] * (float)slope * p.yes * p.no;
+    float yes[BLOCK], no[BLOCK];
+
+    for (int64_t i = range.begin, c = 0; i < range.end; i++) {
+        int64_t at = (i - range.begin) % BLOCK;
+        if (at == 0) {
+            o->kernels->logistic(yes, no, NULL, o->logits + i, block_at(range, i));
         }
+        double slope = factors[c * MOST_SUMS] - factors[c * MOST_SUMS + 1] * (double)o->mask[i];
+        o->dst[i] = o->weights[i] * (float)slope * yes[at] * no[at];
+        c = c + 1 < o->shape.c ? c + 1 : 0;
     }
 }
 

@@ -7,7 +7,6 @@
 #ifndef M2S_BACKENDS_CPU_PLAN_H
 #define M2S_BACKENDS_CPU_PLAN_H
 
-#include <math.h>
 #include <stdatomic.h>
 
 #include "backends/backend.h"
@@ -126,14 +125,6 @@ m2s_cut m2s_cut_part(int64_t units, int64_t chunks, int64_t chunk);
 
 /* About this many numbers of a result make a chunk where memory sets the speed. */
 #define M2S_CHUNK_NUMBERS 65536
-
-/* 1 / (1 + exp(-x)), without overflow. */
-static inline float m2s_sigmoid_of(float x)
-{
-    float e = expf(-fabsf(x));
-
-    return x < 0.0f ? e / (1.0f + e) : 1.0f / (1.0f + e);
-}
 
 /* Candidates, by file. */
 m2snet_status m2s_lower_reference(const m2s_lowering *lowering, m2snet_error *error);
