@@ -147,7 +147,7 @@ static const row rows[] = {
     FLAG("freeze-encoder", trainer.freeze_encoder, ""),
     FLAG("freeze-batch-norm", trainer.freeze_batch_norm, ""),
     NUMBER("ema-decay", trainer.ema_decay, 0, 0.9999999, "D  averaged weights are validated and saved; 0: none"),
-    FLAG("recompute", trainer.recompute, "less memory, more time"),
+    FLAG("recompute", trainer.recompute, "less memory, more time, the same numbers"),
     OTHER(KIND_INT32, "max-bad-steps", trainer.max_bad_steps, 1, 1e6, "N  in a row without a finite loss; default 10"),
     OTHER(KIND_UINT64, "seed", trainer.seed, 0, 9007199254740992.0,
           "N  of weights, batches and augmentation; default 0"),

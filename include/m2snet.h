@@ -1066,7 +1066,8 @@ typedef struct m2snet_trainer_options {
     int32_t freeze_encoder;      /* 1: the encoder stays as it is */
     int32_t freeze_batch_norm;   /* 1: running statistics normalise, and stay */
     double ema_decay;            /* of averaged weights; 0: none are kept */
-    int32_t recompute;           /* 1: less memory, more time */
+    int32_t recompute;           /* 1: less memory, more time: cheap results are made again for the gradients, not
+                                  * kept. The same numbers bit for bit, so a state is good for either */
     int32_t max_bad_steps;       /* a step whose loss or gradient is not finite changes nothing; so many of them
                                   * in a row end the training with DIVERGED. 10; at least 1 */
     uint64_t seed;               /* of batches and augmentation */

@@ -5,6 +5,7 @@
 
 #include "graph/autodiff.h"
 #include "graph/pass.h"
+#include "graph/pass_recompute.h"
 #include "net/layers.h"
 #include "net/names.h"
 #include "net/network.h"
@@ -373,6 +374,12 @@ m2snet_status m2s_step_build(m2s_memory *memory, const m2s_config *config, const
     }
     M2S_TRY(differentiate(&l, error));
     M2S_TRY(append_updates(&l, error));
+    if (recipe->recompute) {
+        m2s_graph *again;
+        M2S_TRY(m2s_pass_recompute(graph, l.forward_end, &again, error));
+        m2s_graph_destroy(graph);
+        graph = again;
+    }
     *built = graph;
     graph = NULL;
 fail:

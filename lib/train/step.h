@@ -23,7 +23,7 @@ typedef struct m2s_recipe {
     double clip_norm;       /* of all gradients together; 0 = no clipping */
     int32_t accumulate;     /* runs for each update, >= 1; gradients are averaged */
     double ema_decay;       /* of averaged parameters; 0 = none */
-    bool recompute;         /* less memory, more time */
+    bool recompute;         /* less memory, more time: pass_recompute. The same numbers */
     bool keep_gradients;    /* every parameter's gradient is an output, "gradient/KEY" (tests, inspection) */
 } m2s_recipe;
 
