@@ -92,8 +92,9 @@ build_tree() { # DIRECTORY OPTION...
     step "build ${directory#"$root"/}" cmake --build "$directory" --parallel "$jobs" ${build_target:+--target $build_target}
 }
 
-sources() { # the C files of the repository, tracked or new
-    (cd "$root" && find include lib backends examples tests -name '*.[ch]' -not -path '*/build/*' | sort)
+sources() { # the C and CUDA files of the repository, tracked or new
+    (cd "$root" && find include lib backends examples tests \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' \) \
+        -not -path '*/build/*' | sort)
 }
 
 check_format() {

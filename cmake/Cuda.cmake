@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# The CUDA backend: m2snet-cuda.so, a module that the library opens at run time and never links.
+#   m2snet_cuda_sources(OUT)   its sources, but for the runtime's file
+
+set(M2SNET_CUDA OFF CACHE STRING "The module m2snet-cuda.so: auto (when nvcc is there), ON or OFF")
+set_property(CACHE M2SNET_CUDA PROPERTY STRINGS auto ON OFF)
+set(M2SNET_CUDA_ARCHITECTURES "75;80;86;89;90" CACHE STRING
+    "Compute capabilities that the module has code for; the last one also as PTX, for newer devices"
+)
+
+function(m2snet_cuda_sources out)
+    file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/backends/cuda/*.c ${PROJECT_SOURCE_DIR}/backends/cuda/*.cu)
+    list(FILTER sources EXCLUDE REGEX "/(runtime_cuda\\.cu|runtime_host\\.c|conv_cudnn\\.c)$")
+    list(SORT sources)
+    set(${out} ${sources} PARENT_SCOPE)
+endfunction()
+
+# Exports the entry alone, and brings core, graph and ref along, hidden.
+function(m2snet_cuda_module target)
+    set_target_properties(
+        ${target} PROPERTIES PREFIX "" CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF
+                             CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
+    )
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib ${PROJECT_SOURCE_DIR})
+    target_include_directories(
+        ${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX,CUDA>:${PROJECT_SOURCE_DIR}/backends/cuda/cxx>
+    )
+    target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS} m)
+endfunction()
