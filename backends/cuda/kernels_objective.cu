@@ -17,15 +17,33 @@ struct planes {
     int split; /* columns that are one plane */
 };
 
-planes plane_cut(int64_t images, int64_t pixels, int64_t channels)
+/* What is summed apart: all of an image's pixels, channel by channel. */
+struct plane_shape {
+    int64_t images, pixels, channels;
+};
+
+planes plane_cut(const plane_shape &of, bool vectors)
 {
     planes made;
-    bool quarter = channels == 1 && pixels % 4 == 0;
+    bool quarter = vectors && of.channels == 1 && of.pixels % 4 == 0;
 
     made.split = quarter ? 4 : 1;
-    made.width = quarter || channels % 4 == 0 ? 4 : 1;
-    made.cut = m2s_columns_cut(images, pixels / made.split, channels * made.split, made.width, M2S_COLUMN_SUM_BLOCKS);
+    made.width = quarter || (vectors && of.channels % 4 == 0) ? 4 : 1;
+    made.cut =
+        m2s_columns_cut(of.images, of.pixels / made.split, of.channels * made.split, made.width, M2S_COLUMN_SUM_BLOCKS);
     return made;
+}
+
+/* As the call's maps are aligned. */
+planes plane_cut(const plane_shape &of, const m2s_ref_args *args)
+{
+    bool vectors = m2s_is_aligned(args->out[0], 4, sizeof(float)) || m2s_shape_elements(args->out_shape[0]) == 1;
+
+    for (int32_t i = 0; i < args->in_count; i++) {
+        vectors =
+            vectors && (m2s_is_aligned(args->in[i], 4, sizeof(float)) || m2s_shape_elements(args->in_shape[i]) == 1);
+    }
+    return plane_cut(of, vectors);
 }
 
 int64_t plane_count(const planes &of)
@@ -41,6 +59,14 @@ size_t plane_bytes(const planes &of, int sums)
     return m2s_column_partial_bytes(of.cut, sums) + totals;
 }
 
+/* Room for either cut. */
+size_t plane_bytes(const plane_shape &of, int sums)
+{
+    size_t vectors = plane_bytes(plane_cut(of, true), sums), plain = plane_bytes(plane_cut(of, false), sums);
+
+    return vectors > plain ? vectors : plain;
+}
+
 /* Leaves (images, sums, columns) in *totals, which is in scratch. */
 template <class Rule>
 int launch_plane_sums(const m2s_cuda_call *call, const Rule &rule, const planes &of, const double **totals)
@@ -48,8 +74,8 @@ int launch_plane_sums(const m2s_cuda_call *call, const Rule &rule, const planes 
     double *partial = static_cast<double *>(call->args->scratch);
     double *made = partial + m2s_column_partial_bytes(of.cut, Rule::sums) / sizeof(double);
     m2s_column_store<Rule::sums> store = { made, of.cut.channels };
-    int error = of.width == 4 ? m2s_launch_column_sums<4>(call, rule, of.cut, partial)
-                              : m2s_launch_column_sums<1>(call, rule, of.cut, partial);
+    int error = of.width == Rule::width ? m2s_launch_column_sums<Rule::width>(call, rule, of.cut, partial)
+                                        : m2s_launch_column_sums<1>(call, rule, of.cut, partial);
 
     *totals = made;
     return error != 0 ? error : m2s_launch_column_totals(call, store, of.cut, partial);
@@ -132,22 +158,28 @@ const float *input(const m2s_cuda_call *call, int32_t index)
     return static_cast<const float *>(call->args->in[index]);
 }
 
-/* Scratch of an objective, whose first input is input `first` (1 in gradients: 0 is the gradient of the value). */
-planes planes_of(const m2s_ref_args *args, int first)
+/* Of an objective whose first input is input `first` (1 in gradients: 0 is the gradient of the value). */
+plane_shape shape_of(const m2s_ref_args *args, int first)
 {
     m2s_shape shape = args->in_shape[first];
 
-    return plane_cut(shape.n, shape.h * shape.w, shape.c);
+    return plane_shape{ shape.n, shape.h * shape.w, shape.c };
+}
+
+planes planes_of(const m2s_ref_args *args, int first)
+{
+    return plane_cut(shape_of(args, first), args);
 }
 
 template <int SUMS, int FIRST> size_t objective_bytes(const m2s_ref_args *args, m2snet_dtype)
 {
-    return plane_bytes(planes_of(args, FIRST), SUMS);
+    return plane_bytes(shape_of(args, FIRST), SUMS);
 }
 
 /* Without constants of columns. */
 struct no_constants {
     static constexpr int constants = 1;
+    static constexpr int width = 4; /* of the widest vectors */
 
     M2S_HD void prepare(int, int, float *made) const
     {
@@ -429,12 +461,11 @@ struct dice_value : no_constants {
 };
 
 /* In form 1 a batch is one image. */
-planes dice_planes(const m2s_ref_args *args, int first)
+plane_shape dice_shape(const m2s_ref_args *args, int first)
 {
-    m2s_shape shape = args->in_shape[first];
-    int64_t pixels = shape.h * shape.w;
+    plane_shape of = shape_of(args, first);
 
-    return args->attrs->form == 0 ? plane_cut(shape.n, pixels, shape.c) : plane_cut(1, shape.n * pixels, shape.c);
+    return args->attrs->form == 0 ? of : plane_shape{ 1, of.images * of.pixels, of.channels };
 }
 
 dice_value dice_of(const m2s_cuda_call *call, int first, const planes &of)
@@ -452,17 +483,17 @@ dice_value dice_of(const m2s_cuda_call *call, int first, const planes &of)
 
 size_t dice_bytes(const m2s_ref_args *args, m2snet_dtype)
 {
-    return plane_bytes(dice_planes(args, 0), 2);
+    return plane_bytes(dice_shape(args, 0), 2);
 }
 
 size_t dice_grad_bytes(const m2s_ref_args *args, m2snet_dtype)
 {
-    return plane_bytes(dice_planes(args, 1), 2);
+    return plane_bytes(dice_shape(args, 1), 2);
 }
 
 int launch_dice(const m2s_cuda_call *call)
 {
-    planes of = dice_planes(call->args, 0);
+    planes of = plane_cut(dice_shape(call->args, 0), call->args);
 
     return launch_value(call, dice_of(call, 0, of), of);
 }
@@ -501,7 +532,7 @@ struct dice_grad {
 
 int launch_dice_grad(const m2s_cuda_call *call)
 {
-    planes of = dice_planes(call->args, 1);
+    planes of = plane_cut(dice_shape(call->args, 1), call->args);
     dice_value value = dice_of(call, 1, of);
     const double *totals;
     int error = launch_plane_sums(call, value, of, &totals);
@@ -530,6 +561,7 @@ M2S_HD inline float exponential_sum(const float *logits, int channels, float *gr
 
 struct entropy_value : no_constants {
     static constexpr int sums = 1;
+    static constexpr int width = 1;
 
     const float *logits, *mask;
     int channels;
@@ -558,40 +590,26 @@ struct entropy_value : no_constants {
     }
 };
 
-planes pixel_planes(m2s_shape shape)
+/* A column of pixels, not of numbers. */
+plane_shape pixel_shape(m2s_shape shape)
 {
-    planes of;
-
-    of.split = of.width = 1;
-    of.cut = m2s_columns_cut(1, shape.n * shape.h * shape.w, 1, 1, M2S_COLUMN_SUM_BLOCKS);
-    return of;
+    return plane_shape{ 1, shape.n * shape.h * shape.w, 1 };
 }
 
 size_t entropy_bytes(const m2s_ref_args *args, m2snet_dtype)
 {
-    return plane_bytes(pixel_planes(args->in_shape[0]), 1);
+    return plane_bytes(plane_cut(pixel_shape(args->in_shape[0]), false), 1);
 }
 
 int launch_entropy(const m2s_cuda_call *call)
 {
     m2s_shape shape = call->args->in_shape[0];
-    planes of = pixel_planes(shape);
+    planes of = plane_cut(pixel_shape(shape), false);
     entropy_value rule = {
         {}, input(call, 0), input(call, 1), static_cast<int>(shape.c), static_cast<double>(of.cut.pixels)
     };
-    const double *totals;
-    double *partial = static_cast<double *>(call->args->scratch);
-    double *made = partial + m2s_column_partial_bytes(of.cut, 1) / sizeof(double);
-    int error = m2s_launch_column_sums<1>(call, rule, of.cut, partial);
 
-    totals = made;
-    if (error == 0) {
-        error = m2s_launch_column_totals(call, m2s_column_store<1>{ made, 1 }, of.cut, partial);
-    }
-    value_body<entropy_value> body = { rule, totals, 1, 1, 1, static_cast<float *>(call->args->out[0]) };
-    return error != 0 ? error
-                      : m2s_cuda_launch(call, body, m2s_cuda_grid{ 1, 1, 1 }, M2S_COLUMN_THREADS,
-                                        M2S_COLUMN_THREADS * sizeof(double));
+    return launch_value(call, rule, of);
 }
 
 struct entropy_grad {
@@ -661,14 +679,14 @@ struct distance_value : no_constants {
     }
 };
 
-planes image_planes(m2s_shape shape)
+plane_shape distance_shape(m2s_shape shape)
 {
-    return plane_cut(shape.n, shape.h * shape.w * shape.c, 1);
+    return plane_shape{ shape.n, shape.h * shape.w * shape.c, 1 };
 }
 
 template <int FIRST> size_t distance_bytes(const m2s_ref_args *args, m2snet_dtype)
 {
-    return plane_bytes(image_planes(args->in_shape[FIRST]), 1);
+    return plane_bytes(distance_shape(args->in_shape[FIRST]), 1);
 }
 
 distance_value distance_of(const m2s_cuda_call *call, int first)
@@ -685,7 +703,7 @@ distance_value distance_of(const m2s_cuda_call *call, int first)
 
 int launch_distance(const m2s_cuda_call *call)
 {
-    return launch_value(call, distance_of(call, 0), image_planes(call->args->in_shape[0]));
+    return launch_value(call, distance_of(call, 0), plane_cut(distance_shape(call->args->in_shape[0]), call->args));
 }
 
 struct distance_grad {
@@ -726,7 +744,7 @@ struct distance_grad {
 
 int launch_distance_grad(const m2s_cuda_call *call)
 {
-    planes of = image_planes(call->args->in_shape[1]);
+    planes of = plane_cut(distance_shape(call->args->in_shape[1]), call->args);
     distance_value value = distance_of(call, 1);
     const double *totals = nullptr;
     int error = value.rooted ? launch_plane_sums(call, value, of, &totals) : 0;
