@@ -148,7 +148,9 @@ void m2s_cuda_run(const void *data, m2s_cuda_grid grid, int threads, char *share
     for (int z = 0; z < grid.z; z++) {
         for (int y = 0; y < grid.y; y++) {
             for (int x = 0; x < grid.x; x++) {
-                memset(shared, 0xff, shared_bytes); /* NaNs */
+                if (shared_bytes != 0) {
+                    memset(shared, 0xff, shared_bytes); /* NaNs */
+                }
                 const m2s_thread t = { x, y, z, grid.x, 0, threads };
                 m2s_cuda_phases<0>(body, t, (x & 1) != 0, shared);
             }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What ends a training step: sums of squares, and the updates, which may be in place. */
 #include "backends/cuda/each.cuh"
+#include "backends/cuda/updates.h"
 
 namespace
 {
@@ -403,9 +404,105 @@ int launch_adamw(const m2s_cuda_call *call)
     return m2s_launch_each_of(call, rule, numbers_of(call->args->out_shape[0]), places, 7, sizeof(float));
 }
 
+/* ---- updates of many nodes at once ---- */
+
+struct grouped_average {
+    static M2S_HD average_rule rule(const m2s_update_group &group, const m2s_update_item &item)
+    {
+        return average_rule{
+            item.state[0], item.diff, group.scalar[0], item.state[0], item.share, item.decay, item.one
+        };
+    }
+};
+
+struct grouped_accumulate {
+    static M2S_HD accumulate_rule rule(const m2s_update_group &group, const m2s_update_item &item)
+    {
+        return accumulate_rule{ item.state[0], item.diff, group.scalar[0], group.scalar[1], item.state[0] };
+    }
+};
+
+struct grouped_sgd {
+    static M2S_HD sgd_rule rule(const m2s_update_group &group, const m2s_update_item &item)
+    {
+        return sgd_rule{
+            item.state[0], item.diff,     item.state[1], group.scalar[0], group.scalar[1], group.scalar[2],
+            item.state[0], item.state[1], item.share,    group.momentum,  item.decay,      group.form != 0
+        };
+    }
+};
+
+struct grouped_adamw {
+    static M2S_HD adamw_rule rule(const m2s_update_group &group, const m2s_update_item &item)
+    {
+        return adamw_rule{ item.state[0],   item.diff,       item.state[1],   item.state[2],   group.scalar[0],
+                           group.scalar[1], group.scalar[2], group.scalar[3], group.scalar[4], item.state[0],
+                           item.state[1],   item.state[2],   item.share,      group.of_first,  group.beta,
+                           group.of_second, item.decay,      group.epsilon };
+    }
+};
+
+/* A block makes one piece of one item. */
+template <class Kind> struct grouped_updates {
+    static constexpr int phases = 1;
+
+    m2s_update_group group;
+
+    M2S_HD int item_of(int block) const
+    {
+        int low = 0, high = group.items - 1;
+
+        while (low < high) {
+            int middle = (low + high + 1) / 2;
+            if (group.item[middle].first_block <= block) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        return low;
+    }
+
+    M2S_HD void run(int, const m2s_thread &t, char *) const
+    {
+        const m2s_update_item &item = group.item[item_of(t.block)];
+        auto rule = Kind::rule(group, item);
+        int begin = (t.block - item.first_block) * M2S_UPDATE_PIECE;
+        int count = item.count - begin < M2S_UPDATE_PIECE ? item.count - begin : M2S_UPDATE_PIECE;
+        int whole = item.vectors ? count / 4 : 0;
+
+        for (int v = t.thread; v < whole; v += t.threads) {
+            rule.template at<4>(begin + 4 * v);
+        }
+        for (int i = 4 * whole + t.thread; i < count; i += t.threads) {
+            rule.template at<1>(begin + i);
+        }
+    }
+};
+
+template <class Kind> int launch_group(const m2s_cuda_call *call, const m2s_update_group &group)
+{
+    return m2s_cuda_launch(call, grouped_updates<Kind>{ group }, m2s_cuda_grid{ group.blocks, 1, 1 }, M2S_EACH_THREADS,
+                           0);
+}
+
 } // namespace
 
 extern "C" {
+int m2s_cuda_update_group_launch(const m2s_cuda_call *call, const m2s_update_group *group)
+{
+    switch (group->op) {
+    case M2S_OP_sgd:
+        return launch_group<grouped_sgd>(call, *group);
+    case M2S_OP_adamw:
+        return launch_group<grouped_adamw>(call, *group);
+    case M2S_OP_accumulate:
+        return launch_group<grouped_accumulate>(call, *group);
+    default:
+        return launch_group<grouped_average>(call, *group);
+    }
+}
+
 const m2s_cuda_kernel m2s_cuda_sum_squares = { sum_squares_bytes, launch_sum_squares, false };
 const m2s_cuda_kernel m2s_cuda_all_finite = { nullptr, launch_all_finite, false };
 const m2s_cuda_kernel m2s_cuda_clip_factor = { nullptr, launch_clip_factor, false };
