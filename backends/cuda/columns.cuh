@@ -10,6 +10,15 @@
 
 #include "backends/cuda/pack.cuh"
 
+/* Before a loop: all of its rounds at once, or short code where it is rarely run through. */
+#if defined(__CUDACC__)
+#define M2S_UNROLL    _Pragma("unroll")
+#define M2S_NO_UNROLL _Pragma("unroll 1")
+#else
+#define M2S_UNROLL
+#define M2S_NO_UNROLL
+#endif
+
 struct m2s_columns {
     int images; /* cut apart; 1 where sums run over all of them */
     int channels;
@@ -82,6 +91,7 @@ M2S_HD void m2s_column_prepare(const Rule &rule, const m2s_columns &cut, const m
 {
     int wide = cut.lanes * WIDTH;
 
+    M2S_NO_UNROLL
     for (int i = t.thread; i < wide; i += t.threads) {
         int channel = t.block_y * wide + i;
         if (channel < cut.channels) {
@@ -130,7 +140,15 @@ template <class Rule, int WIDTH> struct m2s_column_sums {
         double sum[Rule::sums][WIDTH] = {};
 
         m2s_column_constants<WIDTH>(cut, place.lane, constant, constants);
-        for (int64_t p = place.begin + place.row; p < place.end; p += cut.rows) {
+        int64_t p = place.begin + place.row, step = static_cast<int64_t>(cut.rows) * cut.channels;
+        for (; p + 3 * cut.rows < place.end; p += 4 * cut.rows) { /* four reads are under way at once */
+            M2S_UNROLL
+            for (int k = 0; k < 4; k++) {
+                rule.template at<WIDTH>(constants, p * cut.channels + place.channel + k * step, sum);
+            }
+        }
+        M2S_NO_UNROLL
+        for (; p < place.end; p += cut.rows) {
             rule.template at<WIDTH>(constants, p * cut.channels + place.channel, sum);
         }
         for (int k = 0; k < values; k++) {
