@@ -11,7 +11,7 @@
 #include "backends/cuda/pack.cuh"
 
 /* Before a loop: all of its rounds at once, or short code where it is rarely run through. */
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__)
 #define M2S_UNROLL    _Pragma("unroll")
 #define M2S_NO_UNROLL _Pragma("unroll 1")
 #else
