@@ -534,10 +534,19 @@ static void run_casts(void)
 
 int main(int argc, char **argv)
 {
+    int previous = 0;
+
     check_start(argc, argv);
+    int error = m2s_cuda_enter(0, &previous);
+    if (error != 0) {
+        check_case("a device");
+        CHECK(false, "the runtime failed: %d", error);
+        return check_finish();
+    }
     run_rows(pixel_rows, COUNT(pixel_rows), pixel_shapes, COUNT(pixel_shapes));
     run_rows(weight_rows, COUNT(weight_rows), weight_shapes, COUNT(weight_shapes));
     run_rows(scalar_rows, COUNT(scalar_rows), scalar_shapes, COUNT(scalar_shapes));
     run_casts();
+    m2s_cuda_leave(previous);
     return check_finish();
 }
