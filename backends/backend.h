@@ -55,6 +55,7 @@ typedef struct m2s_plan_request {
     const m2s_param_view *params; /* indexed by value; only parameters are set */
     m2s_pack_cache *packs;
     m2s_control *control; /* polled for cancel and progress ("prepare"); may be NULL */
+    m2snet_dtype storage; /* of activations, where it is not the graph's: F16, BF16 (backend cuda); 0 = the graph's */
 } m2s_plan_request;
 
 typedef struct m2s_plan_info {

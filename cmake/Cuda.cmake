@@ -15,15 +15,25 @@ function(m2snet_cuda_sources out)
     set(${out} ${sources} PARENT_SCOPE)
 endfunction()
 
-# Exports the entry alone, and brings core, graph and ref along, hidden.
-function(m2snet_cuda_module target)
+function(m2snet_cuda_settings target)
     set_target_properties(
-        ${target} PROPERTIES PREFIX "" CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF
-                             CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
+        ${target} PROPERTIES CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden
+                             CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden
     )
-    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib ${PROJECT_SOURCE_DIR})
     target_include_directories(
-        ${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX,CUDA>:${PROJECT_SOURCE_DIR}/backends/cuda/cxx>
+        ${target} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib ${PROJECT_SOURCE_DIR}
+                          $<$<COMPILE_LANGUAGE:CXX,CUDA>:${PROJECT_SOURCE_DIR}/backends/cuda/cxx>
     )
-    target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS} m)
+endfunction()
+
+# Exports the entry alone, and brings what it needs of core, graph and ref along, hidden.
+function(m2snet_cuda_module target)
+    set_target_properties(${target} PROPERTIES PREFIX "")
+    # By its file: what the archive links for other rooms is not the module's.
+    add_dependencies(${target} m2snet_internal)
+    target_link_libraries(${target} PRIVATE $<TARGET_FILE:m2snet_internal> Threads::Threads ${CMAKE_DL_LIBS} m)
+    target_link_options(${target} PRIVATE -Wl,--exclude-libs,ALL -Wl,-z,relro -Wl,-z,now)
+    if(NOT (CMAKE_C_COMPILER_ID MATCHES "Clang" AND M2SNET_SANITIZE))
+        target_link_options(${target} PRIVATE -Wl,-z,defs)
+    endif()
 endfunction()

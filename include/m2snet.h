@@ -53,9 +53,10 @@
  * fork. After fork() a child may only exec, _exit, or use contexts it creates
  *   itself; handles made before the fork must not be used in the child.
  * The host. The library does not print, exit, abort, or touch signals, locale,
- *   FPU flags, or any other library's global thread settings. It reads one environment
- *   variable, at context creation: M2SNET_DEBUG=1 raises log_level to DEBUG. It may
- *   be unloaded (dlclose) once every context has been destroyed.
+ *   FPU flags, or any other library's global thread settings. It reads two environment
+ *   variables, at context creation: M2SNET_DEBUG=1 raises log_level to DEBUG;
+ *   M2SNET_BACKEND_PATH says where backend "cuda" is. It may be unloaded (dlclose)
+ *   once every context has been destroyed.
  */
 #ifndef M2SNET_H
 #define M2SNET_H
@@ -168,7 +169,7 @@ typedef struct m2snet_allocator {
 
 typedef struct m2snet_context_options {
     size_t struct_size;
-    const char *backend;               /* "auto" (the fastest that works), "cpu", "ref"; NULL = "auto" */
+    const char *backend;               /* "auto" (the fastest built-in one), "cpu", "ref", "cuda"; NULL = "auto" */
     int32_t device;                    /* of a backend with several; 0 is the first */
     int32_t threads;                   /* 1..1024 worker threads; 0 = the processors this process may use */
     const m2snet_allocator *allocator; /* NULL = malloc; copied */
@@ -177,6 +178,8 @@ typedef struct m2snet_context_options {
     m2snet_log_level log_level;  /* most detailed level delivered */
     uint64_t memory_limit_bytes; /* hard cap on what all children of this context hold; 0 = none */
     const char *instruction_set; /* upper bound, for tests: "baseline", "avx2", "avx512"; NULL = the best */
+    /* For "cuda": the folder of m2snet-cuda.so, or its file. NULL = M2SNET_BACKEND_PATH, else beside this library. */
+    const char *backend_path;
 } m2snet_context_options;
 
 M2SNET_API void m2snet_context_options_init(m2snet_context_options *options);

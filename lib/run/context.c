@@ -72,10 +72,12 @@ m2snet_status m2s_context_create(const m2snet_context_options *given, m2snet_con
     bool debugging = debug != NULL && debug[0] != '\0' && strcmp(debug, "0") != 0;
     context->log = (m2s_log){ options.log, options.log_user, debugging ? M2SNET_LOG_DEBUG : options.log_level };
     context->host = (m2s_host){ &context->memory, &context->log, NULL, isa };
-    M2S_TRY(m2s_backend_registry_find(options.backend, &context->backend, error));
-    if (options.device < 0 || options.device >= context->backend->device_count()) {
+    M2S_TRY(
+        m2s_backend_registry_find(&context->memory, options.backend, options.backend_path, &context->backend, error));
+    int devices = context->backend->device_count();
+    if (options.device < 0 || (options.device >= devices && devices > 0)) { /* no device at all: `open` says why */
         status = m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "device %d: backend \"%s\" has %d", options.device,
-                          context->backend->name, context->backend->device_count());
+                          context->backend->name, devices);
         goto fail;
     }
     M2S_TRY(m2s_pool_create(&context->memory, options.threads != 0 ? options.threads : m2s_processor_count(),

@@ -109,7 +109,7 @@ static m2snet_status compile(m2snet_context *context, m2s_graph *graph, const so
     program->context = context;
     program->graph = graph;
     M2S_TRY(m2s_fit_views(&context->memory, graph, from->store, from->prefix, &params, error));
-    m2s_plan_request request = { graph, params, from->packs, control };
+    m2s_plan_request request = { .graph = graph, .params = params, .packs = from->packs, .control = control };
     M2S_TRY(context->backend->plan_compile(context->device, &request, &program->plan, error));
     dump_plan(program);
     M2S_TRY(make_buffers(program, from->state, error));

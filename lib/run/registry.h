@@ -5,9 +5,12 @@
 
 #include "backends/backend.h"
 
+/* The built-in ones: what lies in modules is only known when it is asked for. */
 int m2s_backend_registry_count(void);
 const m2s_backend *m2s_backend_registry_at(int index); /* NULL outside */
-/* By name; "auto" and NULL give the first that has a device. Fails with a list of the names. */
-m2snet_status m2s_backend_registry_find(const char *name, const m2s_backend **backend, m2snet_error *error);
+/* By name; "auto" and NULL give the first built-in one that has a device. "cuda" is opened as a module, looked for in
+ * `path` (module.h). Fails with a list of the names. */
+m2snet_status m2s_backend_registry_find(m2s_memory *memory, const char *name, const char *path,
+                                        const m2s_backend **backend, m2snet_error *error);
 
 #endif

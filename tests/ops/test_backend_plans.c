@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "ops/harness.h"
+#include "ops/module.h"
 #include "ops/naive.h"
 
 typedef struct variant {
@@ -581,6 +582,8 @@ static void test_memory(harness *h, const variant *v)
 
 int main(int argc, char **argv)
 {
+    const m2s_backend *module = module_option(&argc, &argv);
+    const variant only = { module, M2SNET_DTYPE_F32, "module F32" };
     const variant variants[] = { { m2s_backend_ref(), M2SNET_DTYPE_F64, "ref F64" },
                                  { m2s_backend_ref(), M2SNET_DTYPE_F32, "ref F32" },
                                  { m2s_backend_cpu(), M2SNET_DTYPE_F32, "cpu F32" } };
@@ -602,10 +605,11 @@ int main(int argc, char **argv)
     if (!harness_open(&h)) {
         return check_finish();
     }
-    for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
+    for (size_t v = 0; v < (module != NULL ? 1 : sizeof variants / sizeof *variants); v++) {
+        const variant *under = module != NULL ? &only : &variants[v];
         for (size_t t = 0; t < sizeof tests / sizeof *tests; t++) {
-            if (check_case("%s: %s", variants[v].name, tests[t].name)) {
-                tests[t].run(&h, &variants[v]);
+            if (check_case("%s: %s", under->name, tests[t].name)) {
+                tests[t].run(&h, under);
             }
         }
     }

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "ops/harness.h"
+#include "ops/module.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -305,7 +306,8 @@ static void test_cancel(harness *h, const m2s_backend *backend)
 
 int main(int argc, char **argv)
 {
-    const m2s_backend *const backends[] = { m2s_backend_ref(), m2s_backend_cpu() };
+    const m2s_backend *module = module_option(&argc, &argv);
+    const m2s_backend *const backends[] = { module != NULL ? module : m2s_backend_ref(), m2s_backend_cpu() };
     static const struct {
         const char *name;
         void (*run)(harness *h, const m2s_backend *backend);
@@ -316,7 +318,7 @@ int main(int argc, char **argv)
     if (!harness_open(&h)) {
         return check_finish();
     }
-    for (size_t b = 0; b < COUNT(backends); b++) {
+    for (size_t b = 0; b < (module != NULL ? 1 : COUNT(backends)); b++) {
         for (size_t t = 0; t < COUNT(tests); t++) {
             if (check_case("%s: %s", tests[t].name, backends[b]->name)) {
                 tests[t].run(&h, backends[b]);

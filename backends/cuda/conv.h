@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Convolutions and their two gradients: what the plan compiler asks for, and who provides it. cuDNN where it is there
+ * and can (conv_cudnn.c), else own plain kernels (conv_direct.cu), which can all.
+ *
+ * x (n, h, w, c), y (n, oh, ow, oc) and weights (oc, kh, kw, c / groups) are dense and of the storage type; bias is
+ * F32. FORWARD       y = relu(conv(x, weights) + bias + residual), residual of y's shape; each but conv may be absent
+ *   GRAD_X        x = the adjoint of conv, applied to y
+ *   GRAD_WEIGHTS  weights = sum over n, oh, ow of y times x; F32 only */
+#ifndef M2S_BACKENDS_CUDA_CONV_H
+#define M2S_BACKENDS_CUDA_CONV_H
+
+#include "backends/cuda/cuda.h"
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+typedef enum m2s_conv_kind { M2S_CONV_FORWARD, M2S_CONV_GRAD_X, M2S_CONV_GRAD_WEIGHTS } m2s_conv_kind;
+
+typedef struct m2s_conv_problem {
+    m2s_conv_kind kind;
+    m2snet_dtype storage;
+    int32_t n, h, w, c, oh, ow, oc, kh, kw, stride, pad, dilation, groups;
+    bool bias, residual, relu;
+} m2s_conv_problem;
+
+typedef struct m2s_conv_data { /* on the device; by kind, one of x, y, weights is written */
+    void *x, *y, *weights;
+    const float *bias;
+    const void *residual;
+    void *workspace;
+} m2s_conv_data;
+
+/* A convolution ready to be launched any number of times. Read-only once made. */
+typedef struct m2s_prepared_conv m2s_prepared_conv;
+struct m2s_prepared_conv {
+    m2s_conv_problem problem;
+    const char *name;       /* of the kernel, for listings */
+    size_t workspace_bytes; /* multiple of 256 */
+    int (*launch)(const m2s_prepared_conv *conv, const m2s_cuda_call *call, const m2s_conv_data *data);
+    void (*destroy)(m2s_memory *memory, m2s_prepared_conv *conv);
+};
+
+/* What convolutions of a device share. */
+typedef struct m2s_conv_library m2s_conv_library;
+
+typedef struct m2s_conv_settings {
+    bool tf32; /* F32 products on tensor cores, with 10 bits of mantissa */
+    size_t most_workspace_bytes;
+} m2s_conv_settings;
+
+/* ---- conv_direct.cu ---- */
+
+m2snet_status m2s_conv_direct_create(m2s_memory *memory, const m2s_conv_problem *problem, m2s_prepared_conv **conv,
+                                     m2snet_error *error);
+
+/* ---- conv_cudnn.c, or conv_none.c in its place ---- */
+
+/* *library NULL, with OK: there is no cuDNN here; `why` says in a few words what is missing. The device is current. */
+m2snet_status m2s_conv_cudnn_open(m2s_memory *memory, const m2s_conv_settings *settings, m2s_conv_library **library,
+                                  char why[128], m2snet_error *error);
+void m2s_conv_cudnn_close(m2s_conv_library *library); /* NULL is fine */
+/* "cuDNN 9.14.0" */
+const char *m2s_conv_cudnn_version(const m2s_conv_library *library);
+/* *conv NULL, with OK: cuDNN has nothing for this problem. */
+m2snet_status m2s_conv_cudnn_create(m2s_conv_library *library, const m2s_conv_problem *problem,
+                                    m2s_prepared_conv **conv, m2snet_error *error);
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif

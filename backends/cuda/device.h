@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A device of the CUDA backend: its streams, its convolution library and the weights that lie on it. */
+#ifndef M2S_BACKENDS_CUDA_DEVICE_H
+#define M2S_BACKENDS_CUDA_DEVICE_H
+
+#include <pthread.h>
+
+#include "backends/cuda/conv.h"
+#include "backends/cuda/runtime.h"
+
+/* How a value lies in device memory. */
+typedef enum m2s_layout {
+    M2S_LAYOUT_STORED, /* as the graph has it, in the storage type of activations */
+    M2S_LAYOUT_F32,    /* as the graph has it, F32 whatever the storage type */
+    M2S_LAYOUT_CONV    /* convolution weights: (o, kh, kw, i), storage type */
+} m2s_layout;
+
+/* A constant on the device. */
+typedef struct m2s_weight_entry {
+    struct m2s_weight_entry *next;
+    const m2s_pack_cache *model; /* keys say nothing of the model */
+    char key[M2S_PACK_KEY_BYTES];
+    void *data;
+    size_t bytes;
+    int64_t users;
+} m2s_weight_entry;
+
+struct m2s_device {
+    m2s_host host;
+    int index;
+    m2s_cuda_properties properties;
+    m2s_conv_library *cudnn; /* NULL: own convolutions only */
+    char conv_text[160];
+    pthread_mutex_t
+        launching; /* held while launches go through the convolution library, which has one stream at a time */
+    pthread_mutex_t copying; /* guards what follows */
+    void *stream;
+    unsigned char *staging; /* pinned */
+    pthread_mutex_t weights_guard;
+    m2s_weight_entry *weights;
+};
+
+#define M2S_STAGING_BYTES ((size_t)8 << 20)
+
+struct m2s_buffer {
+    unsigned char *data;
+    size_t bytes;
+};
+
+/* The status and message of a runtime's error: "WHAT: cudaError...". OK for 0. */
+m2snet_status m2s_cuda_fail(m2snet_error *error, int number, const char *what);
+
+/* ---- copies between host and device, through the pinned memory; the device is current ---- */
+
+m2snet_status m2s_cuda_upload(m2s_device *device, void *dst, const void *src, size_t bytes, m2snet_error *error);
+m2snet_status m2s_cuda_download(m2s_device *device, void *dst, const void *src, size_t bytes, m2snet_error *error);
+
+/* ---- weights.c: constants, evaluated on the host, uploaded once for all plans of a model that hold them ---- */
+
+m2snet_status m2s_cuda_weight_acquire(m2s_device *device, const m2s_plan_request *request, m2s_value value,
+                                      m2s_layout layout, m2snet_dtype storage, m2s_weight_entry **entry,
+                                      m2snet_error *error);
+void m2s_cuda_weight_release(m2s_device *device, m2s_weight_entry *entry); /* NULL is fine */
+
+#endif

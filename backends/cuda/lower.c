@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cuda/lower.h"
+
+#include <stddef.h>
+
+#include "backends/cuda/moves.h"
+
+/* ---- which kernel ---- */
+
+static const m2s_cuda_kernel *const kernels[M2S_OP_COUNT] = {
+#define M2S_OP(name, min_in, max_in, out) [M2S_OP_##name] = &m2s_cuda_##name,
+#include "graph/ops.def"
+#undef M2S_OP
+};
+
+static bool is_conv(m2s_op op)
+{
+    return op == M2S_OP_conv2d || op == M2S_OP_conv2d_grad_src || op == M2S_OP_conv2d_grad_weights;
+}
+
+const char *m2s_cuda_missing(const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage)
+{
+    for (int32_t i = 0; i < node->in_count + node->out_count; i++) {
+        m2s_value v = i < node->in_count ? node->in[i] : node->out[i - node->in_count];
+        if (v != M2S_NONE && graph->values[v].dtype != M2SNET_DTYPE_F32) {
+            return "graphs for this backend are F32";
+        }
+        if (v != M2S_NONE && (graph->values[v].shape.h > INT32_MAX || graph->values[v].shape.w > INT32_MAX ||
+                              graph->values[v].shape.c > INT32_MAX || graph->values[v].shape.n > INT32_MAX)) {
+            return "a side of a tensor is beyond 2^31";
+        }
+    }
+    if (is_conv(node->op) || node->op == M2S_OP_res2_groups) {
+        if (node->attrs.stage != 0 && kernels[M2S_OP_avg_pool] == NULL) {
+            return "the operation has no kernel";
+        }
+        bool forward = node->op == M2S_OP_conv2d || node->op == M2S_OP_res2_groups;
+        return forward || storage == M2SNET_DTYPE_F32 ? NULL : "gradients are F32 only";
+    }
+    const m2s_cuda_kernel *kernel = kernels[node->op];
+    return kernel == NULL                                 ? "the operation has no kernel"
+           : storage != M2SNET_DTYPE_F32 && !kernel->half ? "the operation has no kernel for 16-bit activations"
+                                                          : NULL;
+}
+
+static m2s_layout layout_of(m2s_op op, int32_t input)
+{
+    switch (op) {
+    case M2S_OP_conv2d:
+        return input == 1 ? M2S_LAYOUT_CONV : input == 2 ? M2S_LAYOUT_F32 : M2S_LAYOUT_STORED;
+    case M2S_OP_conv2d_grad_src:
+        return input == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_STORED;
+    case M2S_OP_res2_groups:
+        return input == 0 ? M2S_LAYOUT_STORED : input % 2 == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_F32;
+    case M2S_OP_batch_norm:
+    case M2S_OP_plane_affine_relu:
+        return input == 0 ? M2S_LAYOUT_STORED : M2S_LAYOUT_F32;
+    case M2S_OP_multi_scale_subtract:
+        return input < 2 ? M2S_LAYOUT_STORED : M2S_LAYOUT_F32;
+    default:
+        return M2S_LAYOUT_STORED;
+    }
+}
+
+/* ---- parts of a step's scratch ---- */
+
+static void add_part(m2s_step *step, int32_t part, size_t bytes)
+{
+    step->part[part] = step->scratch_bytes;
+    step->scratch_bytes += (bytes + 255) / 256 * 256;
+}
+
+static void *part_at(const m2s_step *step, const m2s_cuda_call *call, int32_t part)
+{
+    return (unsigned char *)call->args->scratch + step->part[part];
+}
+
+static size_t stored_bytes(m2s_shape shape, m2snet_dtype storage)
+{
+    return (size_t)m2s_shape_elements(shape) * m2s_dtype_bytes(storage);
+}
+
+/* ---- convolutions ---- */
+
+static m2snet_status prepare(m2s_device *device, const m2s_conv_problem *problem, m2s_prepared_conv **conv,
+                             m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    *conv = NULL;
+    if (device->cudnn != NULL) {
+        M2S_TRY(m2s_conv_cudnn_create(device->cudnn, problem, conv, error));
+    }
+    if (*conv == NULL) {
+        M2S_TRY(m2s_conv_direct_create(device->host.memory, problem, conv, error));
+    }
+fail:
+    return status;
+}
+
+static m2s_conv_problem problem_of(const m2s_attrs *attrs, m2s_conv_kind kind, m2s_shape x, m2s_shape y,
+                                   m2s_shape weights, m2snet_dtype storage)
+{
+    return (m2s_conv_problem){ .kind = kind,
+                               .storage = storage,
+                               .n = (int32_t)x.n,
+                               .h = (int32_t)x.h,
+                               .w = (int32_t)x.w,
+                               .c = (int32_t)x.c,
+                               .oh = (int32_t)y.h,
+                               .ow = (int32_t)y.w,
+                               .oc = (int32_t)y.c,
+                               .kh = (int32_t)weights.kh,
+                               .kw = (int32_t)weights.kw,
+                               .stride = attrs->stride,
+                               .pad = attrs->pad,
+                               .dilation = attrs->dilation,
+                               .groups = attrs->groups };
+}
+
+/* Parts of a convolution's scratch: packed weights, workspace. */
+static int launch_conv(const m2s_step *step, const m2s_cuda_call *call)
+{
+    const m2s_ref_args *args = call->args;
+    const m2s_prepared_conv *conv = step->conv[0];
+    m2s_conv_data data = { .workspace = part_at(step, call, 1) };
+    const void *weights = args->in[1];
+    int error = 0;
+
+    if (step->packs_weights) {
+        error = m2s_cuda_pack_weights(call, part_at(step, call, 0), args->in[1], args->in_shape[1]);
+        weights = part_at(step, call, 0);
+    }
+    data.weights = (void *)(uintptr_t)weights;
+    if (conv->problem.kind == M2S_CONV_FORWARD) {
+        data.x = (void *)(uintptr_t)args->in[0];
+        data.y = args->out[0];
+        data.bias = args->in_count > 2 ? args->in[2] : NULL;
+        data.residual = args->in_count > 3 ? args->in[3] : NULL;
+    } else {
+        data.y = (void *)(uintptr_t)args->in[0];
+        data.x = args->out[0];
+    }
+    return error != 0 ? error : conv->launch(conv, call, &data);
+}
+
+static int launch_grad_weights(const m2s_step *step, const m2s_cuda_call *call)
+{
+    const m2s_ref_args *args = call->args;
+    const m2s_prepared_conv *conv = step->conv[0];
+    void *packed = step->packs_weights ? part_at(step, call, 0) : args->out[0];
+    m2s_conv_data data = { .x = (void *)(uintptr_t)args->in[0],
+                           .y = (void *)(uintptr_t)args->in[1],
+                           .weights = packed,
+                           .workspace = part_at(step, call, 1) };
+    int error = conv->launch(conv, call, &data);
+
+    return error != 0 || !step->packs_weights ? error
+                                              : m2s_cuda_unpack_weights(call, args->out[0], packed, args->out_shape[0]);
+}
+
+static m2snet_status lower_conv(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
+                                m2s_step *step, m2snet_error *error)
+{
+    const m2s_ref_args *args = &step->args;
+    m2s_shape weights = args->in_shape[1];
+    m2s_conv_problem problem;
+    m2snet_status status;
+
+    if (node->op == M2S_OP_conv2d) {
+        problem = problem_of(&step->attrs, M2S_CONV_FORWARD, args->in_shape[0], args->out_shape[0], weights, storage);
+        problem.bias = node->in_count > 2 && node->in[2] != M2S_NONE;
+        problem.residual = node->in_count > 3 && node->in[3] != M2S_NONE;
+        problem.relu = step->attrs.relu != 0;
+    } else if (node->op == M2S_OP_conv2d_grad_src) {
+        problem = problem_of(&step->attrs, M2S_CONV_GRAD_X, args->out_shape[0], args->in_shape[0], weights, storage);
+    } else {
+        weights = args->out_shape[0];
+        problem =
+            problem_of(&step->attrs, M2S_CONV_GRAD_WEIGHTS, args->in_shape[0], args->in_shape[1], weights, storage);
+    }
+    step->launch = problem.kind == M2S_CONV_GRAD_WEIGHTS ? launch_grad_weights : launch_conv;
+    bool constant = problem.kind != M2S_CONV_GRAD_WEIGHTS && graph->values[node->in[1]].constant;
+    bool same = weights.kh * weights.kw == 1 && storage == M2SNET_DTYPE_F32; /* both orders are one */
+    step->packs_weights = !constant && !same;
+    M2S_TRY(prepare(device, &problem, &step->conv[0], error));
+    step->kernel_name = step->conv[0]->name;
+    add_part(step, 0, step->packs_weights ? stored_bytes(weights, storage) : 0);
+    add_part(step, 1, step->conv[0]->workspace_bytes);
+fail:
+    return status;
+}
+
+/* ---- a Res2Net block's groups: each through dense tensors, so that every provider can make the convolutions ---- */
+
+/* Parts of its scratch: a group's input, its result, workspace, packed weights. */
+static int launch_res2(const m2s_step *step, const m2s_cuda_call *call)
+{
+    const m2s_ref_args *args = call->args;
+    m2s_shape in = args->in_shape[0], out = args->out_shape[0];
+    int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c;
+    size_t element = m2s_dtype_bytes(call->storage);
+    unsigned char *y = part_at(step, call, 0), *s = part_at(step, call, 1);
+    int error = 0;
+
+    for (int32_t g = 0; g < 4 && error == 0; g++) {
+        const unsigned char *src = (const unsigned char *)args->in[0] + (size_t)(g * width) * element;
+        unsigned char *dst = (unsigned char *)args->out[0] + (size_t)(g * width) * element;
+        bool last = g == 3;
+        m2s_channel_move in_move = { in.n * in.h * in.w, width, width, all, 0, y, src, NULL };
+        m2s_channel_move out_move = { out.n * out.h * out.w, width, all, width, 0, dst, s, NULL };
+        if (last && step->attrs.stage == 0) {
+            in_move.dst_pixel = all;
+            in_move.dst = dst;
+            return m2s_cuda_move_channels(call, &in_move);
+        }
+        if (!last && step->attrs.stage == 0 && g > 0) {
+            in_move.addend = s;
+            in_move.addend_pixel = width;
+        }
+        error = m2s_cuda_move_channels(call, &in_move);
+        if (error == 0 && last) {
+            const m2s_attrs pool = {
+                .kernel = 3, .stride = step->attrs.stride, .pad = 1, .dilation = 1, .groups = 1, .count_include_pad = 1
+            };
+            const m2s_ref_args pool_args = { .attrs = &pool,
+                                             .in_count = 1,
+                                             .out_count = 1,
+                                             .in = { y },
+                                             .in_shape = { { .n = in.n, .h = in.h, .w = in.w, .c = width } },
+                                             .out = { s },
+                                             .out_shape = { { .n = out.n, .h = out.h, .w = out.w, .c = width } } };
+            m2s_cuda_call inner = *call;
+            inner.args = &pool_args;
+            error = kernels[M2S_OP_avg_pool]->launch(&inner);
+        } else if (error == 0) {
+            m2s_conv_data data = { .x = y,
+                                   .y = s,
+                                   .weights = (void *)(uintptr_t)args->in[1 + 2 * g],
+                                   .bias = args->in[2 + 2 * g],
+                                   .workspace = part_at(step, call, 2) };
+            if (step->packs_weights) {
+                data.weights = part_at(step, call, 3);
+                error = m2s_cuda_pack_weights(call, data.weights, args->in[1 + 2 * g], args->in_shape[1 + 2 * g]);
+            }
+            error = error == 0 ? step->conv[g]->launch(step->conv[g], call, &data) : error;
+        }
+        error = error == 0 ? m2s_cuda_move_channels(call, &out_move) : error;
+    }
+    return error;
+}
+
+static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
+                                m2s_step *step, m2snet_error *error)
+{
+    m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
+    m2s_attrs conv = step->attrs;
+    size_t workspace = 0, weights_bytes = 0;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    in.c /= 4;
+    out.c /= 4;
+    conv.pad = conv.dilation = conv.groups = 1;
+    step->launch = launch_res2;
+    for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
+        m2s_shape weights = step->args.in_shape[1 + 2 * g];
+        m2s_conv_problem problem = problem_of(&conv, M2S_CONV_FORWARD, in, out, weights, storage);
+        problem.bias = problem.relu = true;
+        step->packs_weights = step->packs_weights || !graph->values[node->in[1 + 2 * g]].constant;
+        M2S_TRY(prepare(device, &problem, &step->conv[g], error));
+        workspace = step->conv[g]->workspace_bytes > workspace ? step->conv[g]->workspace_bytes : workspace;
+        weights_bytes = stored_bytes(weights, storage);
+    }
+    if (step->packs_weights) { /* all three, then */
+        for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
+            step->layout[1 + 2 * g] = M2S_LAYOUT_F32;
+        }
+    }
+    step->kernel_name = step->conv[0]->name;
+    add_part(step, 0, stored_bytes(in, storage));
+    add_part(step, 1, stored_bytes(out, storage));
+    add_part(step, 2, workspace);
+    add_part(step, 3, step->packs_weights ? weights_bytes : 0);
+fail:
+    return status;
+}
+
+/* ---- all others ---- */
+
+static int launch_kernel(const m2s_step *step, const m2s_cuda_call *call)
+{
+    return step->kernel->launch(call);
+}
+
+m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
+                             m2s_step *step, m2snet_error *error)
+{
+    step->attrs = node->attrs;
+    m2s_ref_args_init(&step->args, graph, node);
+    step->args.attrs = &step->attrs;
+    for (int32_t i = 0; i < node->in_count; i++) {
+        step->layout[i] = layout_of(node->op, i);
+    }
+    if (is_conv(node->op)) {
+        return lower_conv(device, graph, node, storage, step, error);
+    }
+    if (node->op == M2S_OP_res2_groups) {
+        return lower_res2(device, graph, node, storage, step, error);
+    }
+    step->kernel = kernels[node->op];
+    step->kernel_name = "own kernel";
+    step->launch = launch_kernel;
+    step->scratch_bytes = step->kernel->scratch_bytes != NULL ? step->kernel->scratch_bytes(&step->args, storage) : 0;
+    return M2SNET_STATUS_OK;
+}
+
+void m2s_step_free(m2s_memory *memory, m2s_step *step)
+{
+    for (int32_t c = 0; c < M2S_STEP_CONVS; c++) {
+        if (step->conv[c] != NULL) {
+            step->conv[c]->destroy(memory, step->conv[c]);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A node of the graph as launches on the device. */
+#ifndef M2S_BACKENDS_CUDA_LOWER_H
+#define M2S_BACKENDS_CUDA_LOWER_H
+
+#include "backends/cuda/device.h"
+
+#define M2S_STEP_CONVS 3 /* the most that one step makes */
+
+typedef struct m2s_step m2s_step;
+struct m2s_step {
+    m2s_ref_args args; /* shapes; pointers are set for a run */
+    m2s_attrs attrs;   /* a copy: the graph may go before the plan */
+    int (*launch)(const m2s_step *step, const m2s_cuda_call *call);
+    const m2s_cuda_kernel *kernel;
+    m2s_prepared_conv *conv[M2S_STEP_CONVS];
+    const char *kernel_name;
+    size_t scratch_bytes;
+    size_t part[4];                /* where parts of the scratch begin */
+    m2s_layout layout[M2S_MAX_IN]; /* what the step wants of inputs that are constant */
+    bool packs_weights;            /* weights come as (o, i, kh, kw) in F32 and are packed on each run */
+};
+
+/* NULL, or what is missing for this node. */
+const char *m2s_cuda_missing(const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage);
+/* Fills step, which is zeros. Its convolutions are freed by m2s_step_free, also after a failure. */
+m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
+                             m2s_step *step, m2snet_error *error);
+void m2s_step_free(m2s_memory *memory, m2s_step *step);
+
+#endif

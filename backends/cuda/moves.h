@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Data moved about by the plan itself: channels in and out of wider tensors, weights between the checkpoint's order
+ * and the convolutions'. Each launches one kernel; 0 or the runtime's error number. */
+#ifndef M2S_BACKENDS_CUDA_MOVES_H
+#define M2S_BACKENDS_CUDA_MOVES_H
+
+#include "backends/cuda/cuda.h"
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+/* dst[p][c] = src[p][c] (+ addend[p][c]) for `channels` channels of `pixels` pixels of the storage type; from a pixel
+ * to the next are so many numbers. addend may be NULL. */
+typedef struct m2s_channel_move {
+    int64_t pixels;
+    int32_t channels, dst_pixel, src_pixel, addend_pixel;
+    void *dst;
+    const void *src, *addend;
+} m2s_channel_move;
+int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_channel_move *move);
+
+/* F32 (o, i, kh, kw) -> storage (o, kh, kw, i), and F32 (o, kh, kw, i) -> F32 (o, i, kh, kw). shape is o, i, kh, kw. */
+int m2s_cuda_pack_weights(const m2s_cuda_call *call, void *dst, const float *src, m2s_shape shape);
+int m2s_cuda_unpack_weights(const m2s_cuda_call *call, float *dst, const float *src, m2s_shape shape);
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif

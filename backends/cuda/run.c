@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Runs a plan. The first run with a set of bindings launches one by one, which lets every library load what it needs;
+ * the second captures what it launches into graphs, which all further ones replay. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "backends/cuda/cast.h"
+#include "backends/cuda/plan.h"
+
+#define BINDING_ALIGNMENT 16 /* of the kernels' widest access */
+
+/* A value bound twice (an input that is an output too), or a constant that leaves the plan. */
+typedef struct plan_copy {
+    const void *src;
+    void *dst;
+    size_t bytes;
+} plan_copy;
+
+typedef struct run {
+    m2s_device *device;
+    m2s_plan *plan;
+    const m2s_run_request *request;
+    plan_copy *copies;
+    int32_t copy_count;
+} run;
+
+void m2s_cuda_plan_drop_graphs(m2s_plan *plan)
+{
+    for (int32_t p = 0; p < plan->part_count; p++) {
+        m2s_cuda_graph_destroy(plan->parts[p].graph);
+        plan->parts[p].graph = NULL;
+    }
+    plan->runs_alike = 0;
+}
+
+/* ---- bindings ---- */
+
+static m2snet_status bind_one(run *r, const m2s_binding *binding, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+
+    if (binding->value < 0 || binding->value >= plan->value_count || !plan->values[binding->value].bound) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "a binding is of no input and no output");
+    }
+    m2s_plan_value *value = &plan->values[binding->value];
+    size_t room = binding->buffer->bytes;
+    if (binding->offset_bytes > room || value->bytes > room - binding->offset_bytes) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%s: %zu bytes at %zu are outside of a buffer of %zu",
+                        value->name, value->bytes, binding->offset_bytes, room);
+    }
+    if (binding->offset_bytes % BINDING_ALIGNMENT != 0) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%s is bound at byte %zu, expected a multiple of %d",
+                        value->name, binding->offset_bytes, BINDING_ALIGNMENT);
+    }
+    unsigned char *data = binding->buffer->data + binding->offset_bytes;
+    if (value->leaves != NULL) {
+        value->given = data;
+        r->copies[r->copy_count++] = (plan_copy){ value->leaves->data, data, value->bytes };
+    } else if (value->given != NULL) {
+        r->copies[r->copy_count++] = (plan_copy){ value->given, data, value->bytes };
+    } else {
+        value->given = data;
+    }
+    return M2SNET_STATUS_OK;
+}
+
+/* Gives every value its place; *alike says whether all are where they were in the last run. */
+static m2snet_status bind(run *r, bool *alike, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+    unsigned char *arena = r->request->arena != NULL ? r->request->arena->data : NULL;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    *alike = arena == plan->arena;
+    plan->arena = arena;
+    for (m2s_value v = 0; v < plan->value_count; v++) {
+        plan->values[v].given = NULL;
+    }
+    for (int32_t b = 0; b < r->request->binding_count; b++) {
+        M2S_TRY(bind_one(r, &r->request->bindings[b], error));
+    }
+    *alike = *alike && r->copy_count == 0; /* copies are rare enough to do without graphs */
+    for (m2s_value v = 0; v < plan->value_count; v++) {
+        m2s_plan_value *value = &plan->values[v];
+        if (value->bound && value->given == NULL && value->place != M2S_PLACE_STATE) {
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "%s is not bound", value->name);
+        }
+        unsigned char *data = value->place == M2S_PLACE_ARENA   ? arena + value->offset
+                              : value->place == M2S_PLACE_BOUND ? value->given
+                              : value->place == M2S_PLACE_STATE ? plan->values[value->root].given
+                                                                : NULL;
+        *alike = *alike && data == value->data;
+        value->data = data;
+    }
+fail:
+    return status;
+}
+
+/* Bound values that are cast have a place in the arena and another with the caller, who may change it. */
+static bool casts_alike(const m2s_plan *plan, unsigned char *const *last)
+{
+    for (m2s_value v = 0; v < plan->value_count; v++) {
+        if (plan->values[v].cast && plan->values[v].given != last[v]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- launching ---- */
+
+static int launch_step(const run *r, m2s_plan_step *step)
+{
+    const m2s_plan *plan = r->plan;
+    m2s_ref_args args = step->step.args;
+    const m2s_cuda_call call = { &args, plan->stream, plan->storage, r->device->properties.multiprocessors };
+
+    for (int32_t i = 0; i < args.in_count; i++) {
+        args.in[i] = step->constant[i] != NULL ? step->constant[i]->data
+                     : step->in[i] != M2S_NONE ? plan->values[step->in[i]].data
+                                               : NULL;
+    }
+    for (int32_t i = 0; i < args.out_count; i++) {
+        args.out[i] = plan->values[step->out[i]].data;
+    }
+    args.scratch = step->step.scratch_bytes != 0 ? plan->arena + step->scratch_offset : NULL;
+    return step->step.launch(&step->step, &call);
+}
+
+static int launch_casts(const run *r, bool inputs)
+{
+    const m2s_plan *plan = r->plan;
+    const m2s_cuda_call call = { NULL, plan->stream, plan->storage, r->device->properties.multiprocessors };
+    int error = 0;
+
+    for (m2s_value v = 0; v < plan->value_count && error == 0; v++) {
+        const m2s_plan_value *value = &plan->values[v];
+        if (value->cast && value->input == inputs) {
+            const void *src = inputs ? value->given : value->data;
+            error = m2s_cuda_cast(&call, inputs ? value->data : value->given, inputs ? plan->storage : M2SNET_DTYPE_F32,
+                                  src, inputs ? M2SNET_DTYPE_F32 : plan->storage, (int64_t)value->elements);
+        }
+    }
+    return error;
+}
+
+static m2snet_status launch_part(run *r, int32_t begin, int32_t end, void *const *events, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+    int number = begin == 0 ? launch_casts(r, true) : 0;
+
+    for (int32_t s = begin; s < end && number == 0; s++) {
+        number = events != NULL ? m2s_cuda_event_record(events[s], plan->stream) : 0;
+        number = number == 0 ? launch_step(r, &plan->steps[s]) : number;
+        if (number != 0) {
+            return m2s_cuda_fail(error, number, plan->steps[s].name);
+        }
+    }
+    if (end == plan->step_count && number == 0) {
+        number = events != NULL ? m2s_cuda_event_record(events[end], plan->stream) : 0;
+        number = number == 0 ? launch_casts(r, false) : number;
+        for (int32_t c = 0; c < r->copy_count && number == 0; c++) {
+            number = m2s_cuda_copy(plan->stream, r->copies[c].dst, r->copies[c].src, r->copies[c].bytes);
+        }
+    }
+    return m2s_cuda_fail(error, number, "a plan");
+}
+
+/* Captures a part. A failure is no failure of the run: it goes on without graphs. */
+static void capture_part(run *r, m2s_plan_part *part, int32_t begin)
+{
+    m2s_plan *plan = r->plan;
+    m2snet_error error;
+    m2snet_status status;
+
+    if (m2s_cuda_capture_begin(plan->stream) != 0) {
+        plan->no_graphs = true;
+        return;
+    }
+    status = launch_part(r, begin, part->end, NULL, &error);
+    int number = m2s_cuda_capture_end(plan->stream, &part->graph);
+    if (status != M2SNET_STATUS_OK || number != 0) {
+        char text[128];
+        plan->no_graphs = true;
+        m2s_cuda_graph_destroy(part->graph);
+        part->graph = NULL;
+        m2s_log_write(r->device->host.log, M2SNET_LOG_WARNING, "cuda: no graph (%s): launches go one by one",
+                      status != M2SNET_STATUS_OK ? error.message : m2s_cuda_error_name(number, text));
+    }
+}
+
+static m2snet_status run_part(run *r, m2s_plan_part *part, int32_t begin, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+    m2snet_status status;
+
+    if (part->graph == NULL) {
+        /* The convolution library has one stream at a time. */
+        pthread_mutex_lock(&r->device->launching);
+        if (plan->runs_alike > 0 && !plan->no_graphs) {
+            capture_part(r, part, begin);
+        }
+        status = part->graph == NULL ? launch_part(r, begin, part->end, NULL, error) : M2SNET_STATUS_OK;
+        pthread_mutex_unlock(&r->device->launching);
+        M2S_TRY(status);
+    }
+    status = part->graph != NULL
+                 ? m2s_cuda_fail(error, m2s_cuda_graph_launch(plan->stream, part->graph), "the plan's graph")
+                 : M2SNET_STATUS_OK;
+fail:
+    return status;
+}
+
+static m2snet_status wait(run *r, m2snet_error *error)
+{
+    return m2s_cuda_fail(error, m2s_cuda_synchronize(r->plan->stream), "the network");
+}
+
+/* Polls at the beginning, between parts until the first update, and when all before it is done. */
+static m2snet_status run_parts(run *r, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+    m2s_control *control = r->request->control;
+    uint64_t total = (uint64_t)plan->first_update;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (int32_t p = 0, begin = 0; p < plan->part_count; begin = plan->parts[p++].end) {
+        if (begin <= plan->first_update && begin < plan->step_count) {
+            if (control != NULL && begin > 0) {
+                M2S_TRY(wait(r, error));
+            }
+            if (m2s_control_report(control, "network", (uint64_t)begin, total)) {
+                status = m2s_fail_cancelled(error, "network");
+                goto fail;
+            }
+        }
+        M2S_TRY(run_part(r, &plan->parts[p], begin, error));
+    }
+    M2S_TRY(wait(r, error));
+    if (plan->first_update == plan->step_count && total > 0 && m2s_control_report(control, "network", total, total)) {
+        status = m2s_fail_cancelled(error, "network");
+    }
+fail:
+    return status;
+}
+
+/* ---- timing ---- */
+
+static m2snet_status run_timed(run *r, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+    size_t count = (size_t)plan->step_count + 1;
+    void **events = m2s_calloc(plan->memory, count, sizeof *events);
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (events == NULL) {
+        return m2s_fail_memory(error, "a run", count * sizeof *events);
+    }
+    for (size_t e = 0; e < count; e++) {
+        M2S_TRY(m2s_cuda_fail(error, m2s_cuda_event_create(&events[e]), "an event"));
+    }
+    pthread_mutex_lock(&r->device->launching);
+    status = launch_part(r, 0, plan->step_count, events, error);
+    pthread_mutex_unlock(&r->device->launching);
+    M2S_TRY(status);
+    M2S_TRY(wait(r, error));
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        float milliseconds = 0.0f;
+        M2S_TRY(m2s_cuda_fail(error, m2s_cuda_event_milliseconds(events[s], events[s + 1], &milliseconds),
+                              plan->steps[s].name));
+        plan->steps[s].nanoseconds = (uint64_t)(milliseconds * 1e6f);
+    }
+fail:
+    for (size_t e = 0; e < count; e++) {
+        m2s_cuda_event_destroy(events[e]);
+    }
+    m2s_free(plan->memory, events);
+    return status;
+}
+
+m2snet_status m2s_cuda_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_request *request, m2snet_error *error)
+{
+    run r = { .device = device, .plan = plan, .request = request };
+    unsigned char **last = NULL;
+    bool alike = false;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    r.copies = m2s_alloc_array(plan->memory, (size_t)request->binding_count, sizeof *r.copies);
+    last = m2s_alloc_array(plan->memory, (size_t)plan->value_count, sizeof *last);
+    if (r.copies == NULL || last == NULL) {
+        status = m2s_fail_memory(error, "a run", (size_t)request->binding_count * sizeof *r.copies);
+        goto fail;
+    }
+    if (plan->arena_bytes > (request->arena != NULL ? request->arena->bytes : 0)) {
+        status = m2s_fail(error, M2SNET_STATUS_INTERNAL, "the plan needs an arena of %zu bytes", plan->arena_bytes);
+        goto fail;
+    }
+    for (m2s_value v = 0; v < plan->value_count; v++) {
+        last[v] = plan->values[v].given;
+    }
+    status = bind(&r, &alike, error);
+    if (status != M2SNET_STATUS_OK || !alike || !casts_alike(plan, last)) {
+        m2s_cuda_plan_drop_graphs(plan);
+    }
+    M2S_TRY(status);
+    if (request->time_steps) {
+        M2S_TRY(run_timed(&r, error));
+    } else {
+        M2S_TRY(run_parts(&r, error));
+        plan->runs_alike += r.copy_count == 0;
+    }
+fail:
+    if (status != M2SNET_STATUS_OK) {
+        (void)m2s_cuda_synchronize(plan->stream); /* what is under way must not outlive the caller's buffers */
+    }
+    m2s_free(plan->memory, r.copies);
+    m2s_free(plan->memory, last);
+    return status;
+}
