@@ -154,6 +154,7 @@ static m2snet_status fit(run *r, m2snet_fit_end *end, m2snet_error *error)
     fit->label_count = set->labels.count;
     fit->augment = &set->augment;
     fit->cache_bytes = (uint64_t)set->cache_mb << 20;
+    fit->prefetch_bytes = (uint64_t)set->prefetch_mb << 20;
     fit->validation_height = fit->validation_width;
     fit->checkpoint_path = r->checkpoint;
     fit->best_path = r->best;

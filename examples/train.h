@@ -46,7 +46,7 @@ typedef struct settings {
     int32_t lint, duplicates; /* check_mode */
     int32_t duplicate_distance;
     int32_t samples; /* pictures on the page */
-    int64_t memory_limit_mb, cache_mb;
+    int64_t memory_limit_mb, cache_mb, prefetch_mb;
     int_list sizes, labels;
     m2snet_objective_options objective;
     m2snet_trainer_options trainer;

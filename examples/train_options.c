@@ -40,6 +40,7 @@ static const char *const split_words[] = { "auto", "column", "fraction", "folds"
 static const char *const check_words[] = { "stop", "warn", "off", NULL };
 static const char *const bce_words[] = { "weighted", "mean", NULL };
 static const char *const distance_words[] = { "mse", "l2", NULL };
+static const char *const supervision_words[] = { "final", "equal", "halving", NULL };
 static const char *const optimiser_words[] = { "sgd", "adamw", NULL };
 static const char *const schedule_words[] = { "triangle", "warmup-linear", "poly", "cosine", "constant", NULL };
 static const char *const precision_words[] = { "f32", "f64", NULL };
@@ -130,6 +131,8 @@ static const row rows[] = {
     NUMBER("lossnet-weight", objective.lossnet_weight, 0, 1e6, "W  "),
     WORD("lossnet-distance", objective.lossnet_distance, distance_words, "D  mse or l2"),
     OTHER(KIND_INT32, "lossnet-size", objective.lossnet_size_px, 0, 8192, "PX  0: the picture's own"),
+    WORD("supervision", trainer.supervision, supervision_words,
+         "MAPS  final (default), or also the decoder's coarser ones: equal, or halving weights"),
     HEADING("Optimiser"),
     WORD("optimiser", trainer.optimiser, optimiser_words, "O  sgd or adamw"),
     NUMBER("learning-rate", trainer.learning_rate, 0, 1e6, "R  the highest"),
@@ -191,6 +194,7 @@ static const row rows[] = {
     WORD("precision", trainer.precision, precision_words, "P  f32 (default) or f64 (backend ref)"),
     OTHER(KIND_INT64, "memory-limit", memory_limit_mb, 0, 1e9, "MB  0: none"),
     OTHER(KIND_INT64, "cache", cache_mb, 0, 1e9, "MB  of decoded pictures that are kept; default 256"),
+    OTHER(KIND_INT64, "prefetch", prefetch_mb, 0, 1e9, "MB  of batches made ahead at most; 0 (default): three batches"),
     OTHER(KIND_INT32, "shrink", fit.shrink_px, -1, 8192, "PX  larger pictures are brought to this once; -1: never"),
     FLAG("quiet", quiet, "only errors"),
 };

@@ -1039,6 +1039,15 @@ typedef struct m2snet_trainer m2snet_trainer;
 
 typedef enum m2snet_optimiser { M2SNET_OPTIMISER_SGD = 0, M2SNET_OPTIMISER_ADAMW = 1 } m2snet_optimiser;
 
+/* Which maps the objective sees. EQUAL and HALVING add a head on each coarser level of the decoder (paper, table 11),
+ * "ds2" to "ds4": what the model has under that name, else drawn from the seed. Prediction has no use for them: states
+ * keep them, models made keep those that were there. */
+typedef enum m2snet_supervision {
+    M2SNET_SUPERVISION_FINAL = 0,  /* the logits alone */
+    M2SNET_SUPERVISION_EQUAL = 1,  /* the sum over all four maps; the loss network sees the logits alone */
+    M2SNET_SUPERVISION_HALVING = 2 /* weights 1, 1/2, 1/4, 1/8, divided by their sum, from the finest on */
+} m2snet_supervision;
+
 /* The learning rate's course, as a factor of learning_rate. e of E epochs; t = share of all steps that are done. */
 typedef enum m2snet_schedule {
     M2SNET_SCHEDULE_TRIANGLE = 0,      /* 1 - |2 (e + 1) / (E + 1) - 1|: constant within an epoch */
@@ -1063,20 +1072,21 @@ typedef struct m2snet_trainer_options {
     double warmup;                             /* share of all steps, 0..1; 0.05. Not TRIANGLE */
     double power;                              /* POLY; 0.9 */
     int64_t epochs;                            /* what the schedule spans when steps are the caller's; 50 ... */
-    int64_t steps_per_epoch;     /* ... 0: unknown, every epoch is one step. m2snet_trainer_fit knows both */
-    double clip_norm;            /* of all gradients together; 0: none */
-    int32_t accumulate;          /* steps for each update; gradients are averaged. 1 */
-    int32_t freeze_encoder;      /* 1: the encoder stays as it is */
-    int32_t freeze_batch_norm;   /* 1: running statistics normalise, and stay */
-    double ema_decay;            /* of averaged weights; 0: none are kept */
-    int32_t recompute;           /* 1: less memory, more time: cheap results are made again for the gradients, not
-                                  * kept. The same numbers bit for bit, so a state is good for either */
-    int32_t max_bad_steps;       /* a step whose loss or gradient is not finite changes nothing; so many of them
-                                  * in a row end the training with DIVERGED. 10; at least 1 */
-    uint64_t seed;               /* of batches and augmentation */
-    m2snet_precision precision;  /* F32; F64 on backend "ref" */
-    int32_t max_plans;           /* compiled shapes kept, 1..64; 8 */
-    uint64_t memory_limit_bytes; /* cap on the scratch of a step; 0: none */
+    int64_t steps_per_epoch;        /* ... 0: unknown, every epoch is one step. m2snet_trainer_fit knows both */
+    double clip_norm;               /* of all gradients together; 0: none */
+    int32_t accumulate;             /* steps for each update; gradients are averaged. 1 */
+    int32_t freeze_encoder;         /* 1: the encoder stays as it is */
+    int32_t freeze_batch_norm;      /* 1: running statistics normalise, and stay */
+    double ema_decay;               /* of averaged weights; 0: none are kept */
+    int32_t recompute;              /* 1: less memory, more time: cheap results are made again for the gradients, not
+                                     * kept. The same numbers bit for bit, so a state is good for either */
+    int32_t max_bad_steps;          /* a step whose loss or gradient is not finite changes nothing; so many of them
+                                     * in a row end the training with DIVERGED. 10; at least 1 */
+    uint64_t seed;                  /* of batches and augmentation */
+    m2snet_precision precision;     /* F32; F64 on backend "ref" */
+    int32_t max_plans;              /* compiled shapes kept, 1..64; 8 */
+    uint64_t memory_limit_bytes;    /* cap on the scratch of a step; 0: none */
+    m2snet_supervision supervision; /* FINAL */
 } m2snet_trainer_options;
 M2SNET_API void m2snet_trainer_options_init(m2snet_trainer_options *options);
 /* "paper" (the defaults), "released" (one rate for all), "compact" (from random weights, polyp-compact's), "finetune"

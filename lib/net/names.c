@@ -37,6 +37,11 @@ const char *m2s_name_filter(m2s_graph *graph, int kernel)
     return m2s_key(graph, "conv_%d", kernel);
 }
 
+const char *m2s_name_supervised(m2s_graph *graph, int level)
+{
+    return m2s_key(graph, "ds%d", level);
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
@@ -44,9 +49,14 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+bool m2s_name_is_supervised(const char *key)
+{
+    return strncmp(key, "ds", 2) == 0 && key[2] >= '2' && key[2] <= '4' && key[3] == '.';
+}
+
 bool m2s_name_is_ignored(const char *key)
 {
-    return ends_with(key, ".num_batches_tracked") || strncmp(key, "fc.", 3) == 0 ||
+    return m2s_name_is_supervised(key) || ends_with(key, ".num_batches_tracked") || strncmp(key, "fc.", 3) == 0 ||
            strncmp(key, M2S_NAME_ENCODER ".fc.", sizeof M2S_NAME_ENCODER ".fc." - 1) == 0;
 }
 

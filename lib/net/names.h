@@ -17,12 +17,14 @@
 const char *m2s_name_reducer(m2s_graph *graph, int level);
 /* Subtraction unit MS_order^level: order 2, level 4 is "x5_x4". */
 const char *m2s_name_unit(m2s_graph *graph, int order, int level);
-const char *m2s_name_level(m2s_graph *graph, int level);   /* "level3" */
-const char *m2s_name_output(m2s_graph *graph, int level);  /* "output3" */
-const char *m2s_name_filter(m2s_graph *graph, int kernel); /* "conv_3": its batch norm is "conv_3.norm" */
+const char *m2s_name_level(m2s_graph *graph, int level);      /* "level3" */
+const char *m2s_name_output(m2s_graph *graph, int level);     /* "output3" */
+const char *m2s_name_filter(m2s_graph *graph, int kernel);    /* "conv_3": its batch norm is "conv_3.norm" */
+const char *m2s_name_supervised(m2s_graph *graph, int level); /* "ds3": the head that training has on "output3" */
 
-/* Keys that checkpoints may have and inference has no use for: the classifier, batch counters. */
+/* Keys that checkpoints may have and inference has no use for: the classifier, batch counters, training's heads. */
 bool m2s_name_is_ignored(const char *key);
+bool m2s_name_is_supervised(const char *key); /* "ds3.weight": of a head that training alone has */
 /* "conv_3.weight", "conv_3.bias": the fixed filters, which some files store. Sets the kernel and whether it is the
  * bias. */
 bool m2s_name_is_fixed_filter(const char *key, int *kernel, bool *bias);

@@ -93,27 +93,45 @@ static m2s_value build_term(m2s_graph *graph, const m2s_objective *objective, m2
     return M2S_NONE;
 }
 
-m2s_value m2s_objective_build(m2s_graph *graph, const m2s_objective *objective, m2s_value logits, m2s_value mask)
+/* A sum of any number of values; M2S_NONE of none. */
+static m2s_value sum_of(m2s_graph *graph, const m2s_value *values, int32_t count)
+{
+    m2s_value sum = count > 0 ? values[0] : M2S_NONE;
+
+    for (int32_t i = 1; i < count; i++) {
+        sum = m2s_sum(graph, (m2s_value[]){ sum, values[i] }, 2);
+    }
+    return sum;
+}
+
+m2s_value m2s_objective_build_deep(m2s_graph *graph, const m2s_objective *objective, const m2s_deep_map *maps,
+                                   int32_t count, m2s_value mask)
 {
     m2s_attrs window = { .kernel = BOUNDARY_WINDOW, .alpha = BOUNDARY_ALPHA };
-    m2s_value weighted[M2S_TERM_COUNT], weights = M2S_NONE;
-    int32_t count = 0;
+    m2s_value sum = M2S_NONE, weights = M2S_NONE;
 
     if (objective->weight[M2S_TERM_BCE] != 0.0 || objective->weight[M2S_TERM_IOU] != 0.0) {
         weights = m2s_graph_node(graph, M2S_OP_boundary_weights, &mask, 1, &window);
     }
-
-    for (int term = 0; term < M2S_TERM_COUNT && graph->status == M2SNET_STATUS_OK; term++) {
-        if (objective->weight[term] != 0.0) {
-            m2s_value value = build_term(graph, objective, (m2s_term)term, logits, mask, weights);
-            m2s_graph_mark_output(graph, m2s_graph_name(graph, value, m2s_term_names[term]));
-            weighted[count++] = m2s_scale(graph, value, objective->weight[term]);
+    for (int32_t map = 0; map < count; map++) {
+        m2s_value weighted[M2S_TERM_COUNT + 1] = { sum };
+        int32_t terms = sum != M2S_NONE;
+        for (int term = 0; term < M2S_TERM_COUNT && graph->status == M2SNET_STATUS_OK; term++) {
+            bool once = term == M2S_TERM_LOSSNET;
+            if (objective->weight[term] == 0.0 || (once && map > 0)) {
+                continue;
+            }
+            m2s_value value = build_term(graph, objective, (m2s_term)term, maps[map].logits, mask, weights);
+            if (map == 0) {
+                m2s_graph_mark_output(graph, m2s_graph_name(graph, value, m2s_term_names[term]));
+            }
+            weighted[terms++] = m2s_scale(graph, value, objective->weight[term] * (once ? 1.0 : maps[map].weight));
         }
+        sum = sum_of(graph, weighted, terms);
     }
     if (graph->status != M2SNET_STATUS_OK) {
         return M2S_NONE;
     }
-    m2s_value sum = count > 1 ? m2s_sum(graph, weighted, count) : count == 1 ? weighted[0] : M2S_NONE;
     if (sum == M2S_NONE) {
         graph->status =
             m2s_fail(&graph->error, M2SNET_STATUS_INVALID_ARGUMENT, "the objective has no term: every weight is 0");
@@ -121,4 +139,9 @@ m2s_value m2s_objective_build(m2s_graph *graph, const m2s_objective *objective, 
     }
     m2s_graph_mark_output(graph, m2s_graph_name(graph, sum, M2S_NAME_LOSS));
     return sum;
+}
+
+m2s_value m2s_objective_build(m2s_graph *graph, const m2s_objective *objective, m2s_value logits, m2s_value mask)
+{
+    return m2s_objective_build_deep(graph, objective, &(m2s_deep_map){ logits, 1.0 }, 1, mask);
 }

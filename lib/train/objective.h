@@ -33,8 +33,19 @@ typedef struct m2s_objective {
 /* Paper's terms: weighted BCE + weighted IoU, and 0.1 of VGG-16's distance at 224 px once a loss network is there. */
 void m2s_objective_default(m2s_objective *objective);
 
+/* A map of deep supervision, and its weight. */
+typedef struct m2s_deep_map {
+    m2s_value logits;
+    double weight;
+} m2s_deep_map;
+
 /* Appends the terms of logits and mask (same shape) and their weighted sum, all marked as outputs by the names above.
  * Returns the sum. */
 m2s_value m2s_objective_build(m2s_graph *graph, const m2s_objective *objective, m2s_value logits, m2s_value mask);
+/* The same of several maps, the final one first: each has every term, times its weight, but the loss network's
+ * distance, which is that of the final map alone, unweighted. The outputs of single terms are those of the final map.
+ * count at least 1. */
+m2s_value m2s_objective_build_deep(m2s_graph *graph, const m2s_objective *objective, const m2s_deep_map *maps,
+                                   int32_t count, m2s_value mask);
 
 #endif

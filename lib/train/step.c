@@ -9,6 +9,7 @@
 #include "net/layers.h"
 #include "net/names.h"
 #include "net/network.h"
+#include "net/supervision.h"
 
 #define STATISTICS_MOMENTUM 0.1 /* PyTorch's: running = 0.9 running + 0.1 batch */
 #define MOST_IN_A_SUM       32  /* inputs of sum_squares */
@@ -61,14 +62,38 @@ static bool every_norm(const char *name)
     return true;
 }
 
+/* The objective of the logits, or of all maps. */
+static void append_objective(m2s_graph *graph, const m2s_recipe *recipe, const m2s_value *supervised, m2s_value logits,
+                             m2s_value mask)
+{
+    bool halving = recipe->supervision == M2S_SUPERVISION_HALVING;
+    m2s_deep_map maps[1 + M2S_SUPERVISED_MAPS] = { { logits, 1.0 } };
+    int32_t count = recipe->supervision == M2S_SUPERVISION_FINAL ? 1 : 1 + M2S_SUPERVISED_MAPS;
+    double weight = 1.0, sum = 0.0;
+
+    for (int32_t i = 0; i < count; i++, weight *= halving ? 0.5 : 1.0) {
+        maps[i] = (m2s_deep_map){ i == 0 ? logits : supervised[i - 1], weight };
+        sum += weight;
+    }
+    for (int32_t i = 0; halving && i < count; i++) {
+        maps[i].weight /= sum;
+    }
+    m2s_objective_build_deep(graph, &recipe->objective, maps, count, mask);
+}
+
 /* The network as it is defined, with its objective; its weights are state. */
 static m2snet_status build_forward(m2s_memory *memory, const m2s_config *config, const m2s_recipe *recipe, int64_t n,
                                    int64_t h, int64_t w, m2snet_dtype dtype, m2s_graph **built, m2snet_error *error)
 {
+    m2s_value supervised[M2S_SUPERVISED_MAPS];
     m2s_graph *graph = NULL;
     m2snet_status status;
 
     M2S_TRY(m2s_net_build(memory, config, n, h, w, dtype, &graph, error));
+    if (recipe->supervision != M2S_SUPERVISION_FINAL) {
+        m2s_net_supervise(graph, config, supervised);
+        M2S_TRY(m2s_graph_finish(graph, error));
+    }
     for (m2s_value v = 0; v < graph->value_count; v++) {
         if (graph->values[v].kind == M2S_VALUE_PARAM) {
             m2s_graph_make_state(graph, v);
@@ -76,7 +101,7 @@ static m2snet_status build_forward(m2s_memory *memory, const m2s_config *config,
     }
     m2s_value logits = m2s_graph_find(graph, M2S_NAME_LOGITS);
     m2s_value mask = m2s_graph_input(graph, M2S_NAME_MASK, m2s_shape_of(graph, logits));
-    m2s_objective_build(graph, &recipe->objective, logits, mask);
+    append_objective(graph, recipe, supervised, logits, mask);
     M2S_TRY(m2s_graph_finish(graph, error));
     *built = graph;
     return M2SNET_STATUS_OK;

@@ -8,9 +8,16 @@
 
 typedef enum m2s_optimiser { M2S_OPTIMISER_SGD, M2S_OPTIMISER_ADAMW } m2s_optimiser;
 
+typedef enum m2s_supervision {
+    M2S_SUPERVISION_FINAL,  /* the logits alone */
+    M2S_SUPERVISION_EQUAL,  /* and the maps of net/supervision.h, each with weight 1 */
+    M2S_SUPERVISION_HALVING /* 1, 1/2, 1/4, 1/8 from the logits to the coarsest, divided by their sum */
+} m2s_supervision;
+
 /* What makes two step graphs of one size differ. */
 typedef struct m2s_recipe {
     m2s_objective objective;
+    m2s_supervision supervision;
     m2s_optimiser optimiser;
     double momentum; /* SGD; AdamW: beta1 */
     double beta2;    /* AdamW */

@@ -33,7 +33,7 @@ static m2snet_status make_state(m2snet_trainer *trainer, m2snet_error *error)
     for (int32_t i = 0; i < m2s_state_count(trainer->state); i++) {
         trainer->state_bytes += m2s_state_entry_bytes(m2s_state_at(trainer->state, i));
     }
-    M2S_TRY(m2s_trainer_fill_state(trainer, error));
+    M2S_TRY(m2s_trainer_fill_state(trainer, graph, error));
     trainer->parameters = trainer->model->parameters;
 fail:
     m2s_graph_destroy(graph);

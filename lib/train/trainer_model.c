@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "net/initialise.h"
+#include "net/names.h"
 #include "run/fit.h"
 
 /* ---- from the model ---- */
@@ -18,7 +20,42 @@ static const char *source_of(const char *name)
     return strncmp(name, M2S_STATE_AVERAGE, strlen(M2S_STATE_AVERAGE)) == 0 ? name + strlen(M2S_STATE_AVERAGE) : NULL;
 }
 
-m2snet_status m2s_trainer_fill_state(m2snet_trainer *trainer, m2snet_error *error)
+/* Drawn as floats, so that both dtypes begin alike. */
+static void draw(const m2snet_trainer *trainer, const m2s_graph *graph, const char *name, const m2s_state_entry *entry,
+                 void *numbers)
+{
+    size_t count = (size_t)m2s_shape_elements(entry->shape);
+    float *narrow = numbers;
+    double *wide = numbers;
+
+    m2s_initialise(graph, m2s_graph_find(graph, name), trainer->options.seed, narrow);
+    for (size_t i = count; entry->dtype == M2SNET_DTYPE_F64 && i-- > 0;) { /* from the end: in place */
+        wide[i] = (double)narrow[i];
+    }
+}
+
+/* What a state that is, or follows, the weight `name` starts as. */
+static m2snet_status begin_as(const m2snet_trainer *trainer, const m2s_graph *graph, const char *name,
+                              const m2s_state_entry *entry, void *numbers, m2snet_error *error)
+{
+    size_t count = (size_t)m2s_shape_elements(entry->shape);
+    const m2s_weight *weight = m2s_store_find(trainer->model->store, name);
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (m2s_name_is_supervised(name) && (weight == NULL || weight->count != count)) {
+        draw(trainer, graph, name, entry, numbers);
+        return status;
+    }
+    if (weight == NULL || weight->count != count) {
+        return m2s_fail(error, M2SNET_STATUS_INTERNAL, "state %s is no weight of the model", entry->name);
+    }
+    M2S_TRY(entry->dtype == M2SNET_DTYPE_F64 ? m2s_weight_read_double(weight, 0, count, numbers, error)
+                                             : m2s_weight_read_float(weight, 0, count, numbers, error));
+fail:
+    return status;
+}
+
+m2snet_status m2s_trainer_fill_state(m2snet_trainer *trainer, const m2s_graph *graph, m2snet_error *error)
 {
     m2s_memory *memory = &trainer->model->context->memory;
     void *numbers = NULL;
@@ -39,14 +76,7 @@ m2snet_status m2s_trainer_fill_state(m2snet_trainer *trainer, m2snet_error *erro
         if (name == NULL) {
             continue;
         }
-        size_t count = (size_t)m2s_shape_elements(entry->shape);
-        const m2s_weight *weight = m2s_store_find(trainer->model->store, name);
-        if (weight == NULL || weight->count != count) {
-            status = m2s_fail(error, M2SNET_STATUS_INTERNAL, "state %s is no weight of the model", entry->name);
-            goto fail;
-        }
-        M2S_TRY(entry->dtype == M2SNET_DTYPE_F64 ? m2s_weight_read_double(weight, 0, count, numbers, error)
-                                                 : m2s_weight_read_float(weight, 0, count, numbers, error));
+        M2S_TRY(begin_as(trainer, graph, name, entry, numbers, error));
         M2S_TRY(m2s_state_write(trainer->state, entry, numbers, error));
     }
 fail:

@@ -110,6 +110,10 @@ static m2snet_status check(const m2snet_model *model, const m2snet_trainer_optio
                         "precision F64 is computed by backend \"ref\" only; this context's is \"%s\"",
                         model->context->backend->name);
     }
+    if (o->supervision < M2SNET_SUPERVISION_FINAL || o->supervision > M2SNET_SUPERVISION_HALVING) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "supervision is %d: expected FINAL, EQUAL or HALVING",
+                        (int)o->supervision);
+    }
     M2S_TRY(check_numbers(o, error));
     M2S_TRY(m2s_schedule_check(&schedule, error));
 fail:
@@ -132,7 +136,8 @@ m2snet_status m2s_trainer_options_import(const m2snet_model *model, const m2snet
                                  error));
     trainer->objective = objective;
     trainer->objective.lossnet = m2s_lossnet_retain(objective.lossnet);
-    o->objective = NULL; /* the caller's */
+    o->objective = NULL;                                   /* the caller's */
+    recipe->supervision = (m2s_supervision)o->supervision; /* the same numbers */
     recipe->optimiser = o->optimiser == M2SNET_OPTIMISER_ADAMW ? M2S_OPTIMISER_ADAMW : M2S_OPTIMISER_SGD;
     recipe->momentum = o->momentum;
     recipe->beta2 = o->beta2;
@@ -198,10 +203,12 @@ fail:
 static m2snet_status put_options(const m2snet_trainer *trainer, m2s_json *json, m2snet_error *error)
 {
     const m2snet_trainer_options *o = &trainer->options;
+    static const char *const supervisions[] = { "final", "equal", "halving" };
     bool adamw = o->optimiser == M2SNET_OPTIMISER_ADAMW;
     m2snet_status status;
 
     M2S_TRY(put_objective(trainer, json, error));
+    M2S_TRY(m2s_json_put_string(json, "supervision", supervisions[o->supervision], error));
     M2S_TRY(m2s_json_put_string(json, "optimiser", adamw ? "adamw" : "sgd", error));
     M2S_TRY(m2s_json_put_number(json, "learning_rate", o->learning_rate, error));
     M2S_TRY(m2s_json_put_number(json, "encoder_rate", o->encoder_rate, error));

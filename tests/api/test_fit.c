@@ -471,7 +471,8 @@ static void test_classes(void **state)
     rig_end(&r);
 }
 
-/* It learns: 5 pictures with a bright disc, and 2 it has never seen. */
+/* It learns: 5 pictures with a bright disc, and 2 it has never seen. Six seeds gave 0.86 to 0.95, rounding decides
+ * which; a mask of every pixel has 0.16. */
 static void test_learns(void **state)
 {
     rig r;
@@ -480,7 +481,7 @@ static void test_learns(void **state)
 
     (void)state;
     rig_make(&r, 2);
-    r.fit.epochs = 40;
+    r.fit.epochs = 80;
     r.fit.validate_every = 10;
     r.fit.epoch_row = NULL;
     r.training.learning_rate = 0.05;

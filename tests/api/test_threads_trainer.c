@@ -35,6 +35,7 @@ static void all_options(m2snet_trainer_options *options, int adamw)
     if (adamw) {
         options->optimiser = M2SNET_OPTIMISER_ADAMW;
         options->learning_rate = 1e-3;
+        options->supervision = M2SNET_SUPERVISION_HALVING; /* heads that no model has */
     }
 }
 

@@ -45,6 +45,7 @@ static void test_options(void **state)
     REFUSED(o.max_plans = 65, invalid, "max_plans");
     REFUSED(o.schedule = (m2snet_schedule)9, invalid, "schedule");
     REFUSED(o.optimiser = (m2snet_optimiser)2, invalid, "optimiser");
+    REFUSED(o.supervision = (m2snet_supervision)3, invalid, "supervision is 3");
     REFUSED(o.epochs = 0, invalid, "epochs");
     REFUSED(o.warmup = 2.0, invalid, "warmup");
     REFUSED(o.precision = M2SNET_PRECISION_F64, M2SNET_STATUS_UNSUPPORTED, "ref");

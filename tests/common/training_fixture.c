@@ -79,13 +79,22 @@ static void fill_state(training_run *run)
         if (slash != NULL && !averaged) {
             continue; /* zeros */
         }
-        const m2s_weight *weight = m2s_store_find(run->weights, averaged ? slash + 1 : entry->name);
+        const char *name = averaged ? slash + 1 : entry->name;
+        const m2s_weight *weight = m2s_store_find(run->weights, name);
+        size_t count = (size_t)m2s_shape_elements(entry->shape);
         m2snet_error error;
-        assert_non_null(weight);
-        double *numbers = malloc(weight->count * sizeof *numbers);
+        double *numbers = malloc(count * sizeof *numbers);
         assert_non_null(numbers);
-        expect_ok(m2s_weight_read_double(weight, 0, weight->count, numbers, &error), &error);
-        void *data = as_dtype(run, numbers, weight->count);
+        if (m2s_name_is_supervised(name)) { /* no network's */
+            for (size_t k = 0; k < count; k++) {
+                numbers[k] = 0.2 * network_uniform(name, k) - 0.1;
+            }
+        } else {
+            assert_non_null(weight);
+            assert_int_equal(weight->count, count);
+            expect_ok(m2s_weight_read_double(weight, 0, count, numbers, &error), &error);
+        }
+        void *data = as_dtype(run, numbers, count);
         expect_ok(m2s_state_write(run->state, entry, data, &error), &error);
         free(data);
         free(numbers);

@@ -210,6 +210,7 @@ class Steps(Folder):
             (m2snet.InvalidArgumentError, {"learning_rate": -1.0}),
             (ValueError, {"optimiser": "lion"}),
             (ValueError, {"schedule": "linear"}),
+            (ValueError, {"supervision": "deep"}),
             (m2snet.UnsupportedError, {"precision": "f64"}),
         ]:
             with self.subTest(how=how):

@@ -34,7 +34,7 @@ _TYPES: Dict[str, Any] = {
 }
 # Enumerations have the size of int on every compiler that this library is built with.
 for _enumeration in """status log_level dtype precision pixel_format profile empty part missing split_kind finding_kind
-    bce_form lossnet_distance optimiser schedule sampler unreadable best fit_end""".split():
+    bce_form lossnet_distance optimiser schedule supervision sampler unreadable best fit_end""".split():
     _TYPES["m2snet_" + _enumeration] = ctypes.c_int
 
 # C name -> class, for `check`.
@@ -466,7 +466,8 @@ TrainerOptions = _struct(
     uint64_t seed;
     m2snet_precision precision;
     int32_t max_plans;
-    uint64_t memory_limit_bytes;""",
+    uint64_t memory_limit_bytes;
+    m2snet_supervision supervision;""",
 )
 TrainRow = _struct(
     "m2snet_train_row",

@@ -20,6 +20,7 @@ from ._watch import CancelToken, Progress, Watch
 from .objectives import Objective, as_floats
 
 _OPTIMISERS = ["sgd", "adamw"]
+_SUPERVISIONS = ["final", "equal", "halving"]
 _SCHEDULES = ["triangle", "warmup_linear", "poly", "cosine", "constant"]
 _PRECISIONS = ["f32", "f64"]
 _SAMPLERS = ["concat", "balanced"]
@@ -185,6 +186,7 @@ class Trainer(Owner):
     "finetune" (a few pictures, gentle).
 
     objective: an objectives.Objective; None = the paper's.
+    supervision: "final", or the decoder's coarser maps too: "equal" or "halving" weights (deep supervision).
     optimiser: "sgd" or "adamw". learning_rate: of the head; encoder_rate: the encoder's share of it. momentum (AdamW:
         beta1), beta2, epsilon, weight_decay, nesterov.
     schedule: "triangle", "warmup_linear", "poly", "cosine" or "constant", with warmup (share of all steps) and power;
@@ -203,6 +205,7 @@ class Trainer(Owner):
         preset: str = "paper",
         *,
         objective: Optional[Objective] = None,
+        supervision: Optional[str] = None,
         optimiser: Optional[str] = None,
         learning_rate: Optional[float] = None,
         encoder_rate: Optional[float] = None,
@@ -231,6 +234,7 @@ class Trainer(Owner):
         struct = options(_structs.TrainerOptions, "trainer")
         call("trainer_options_preset", byref(struct), preset.encode())
         given = {
+            "supervision": None if supervision is None else choice("supervision", supervision, _SUPERVISIONS),
             "optimiser": None if optimiser is None else choice("optimiser", optimiser, _OPTIMISERS),
             "learning_rate": learning_rate,
             "encoder_rate": encoder_rate,
