@@ -85,8 +85,9 @@ static void set_range(const column *columns, int count, bool distance, double *l
     *high = *high > *low ? *high : *low + 1.0;
 }
 
-static void write_histograms(FILE *page, const evaluation *all, const column *columns, chart_spec *chart)
+static void write_histograms(FILE *page, const evaluation *all, const column *columns, const chart_spec *frame)
 {
+    chart_spec chart = *frame;
     double starts[MAX_SETS][BINS];
     double numbers[MAX_SETS][BINS];
     chart_series series[MAX_SETS];
@@ -95,8 +96,8 @@ static void write_histograms(FILE *page, const evaluation *all, const column *co
     size_t bins = columns[0].count < FEW_IMAGES ? FEW_BINS : BINS;
 
     for (int s = 0; s < all->count; s++) {
-        double width = chart_histogram(columns[s].values, columns[s].count, chart->x.low, chart->x.high, bins,
-                                       starts[s], numbers[s]);
+        double width = chart_histogram(columns[s].values, columns[s].count, chart.x.low, chart.x.high, bins, starts[s],
+                                       numbers[s]);
 
         series[s] = (chart_series){ .name = all->count > 1 ? all->sets[s].name : NULL,
                                     .mark = CHART_BARS,
@@ -108,18 +109,19 @@ static void write_histograms(FILE *page, const evaluation *all, const column *co
         snprintf(labels[s], sizeof(labels[s]), "mean %.3g", mean_of(&columns[s]));
         rules[s] = (chart_rule){ mean_of(&columns[s]), true, all->count == 1 ? labels[s] : NULL };
     }
-    chart->y.label = "images";
-    chart->y.whole_labels = true;
-    chart->series = series;
-    chart->series_count = (size_t)all->count;
-    chart->rules = rules;
-    chart->rule_count = (size_t)all->count;
-    chart_write(page, chart);
+    chart.y.label = "images";
+    chart.y.whole_labels = true;
+    chart.series = series;
+    chart.series_count = (size_t)all->count;
+    chart.rules = rules;
+    chart.rule_count = (size_t)all->count;
+    chart_write(page, &chart);
 }
 
 /* Histograms of more than two sets on top of each other cannot be read: the share of images up to each value. */
-static void write_shares(FILE *page, const evaluation *all, const column *columns, chart_spec *chart)
+static void write_shares(FILE *page, const evaluation *all, const column *columns, const chart_spec *frame)
 {
+    chart_spec chart = *frame;
     chart_series series[MAX_SETS];
     double *shares[MAX_SETS];
 
@@ -138,10 +140,10 @@ static void write_shares(FILE *page, const evaluation *all, const column *column
                                     .x = columns[s].values,
                                     .y = shares[s] };
     }
-    chart->y = (chart_axis){ .label = "share of images up to", .low = 0.0, .high = 1.0 };
-    chart->series = series;
-    chart->series_count = (size_t)all->count;
-    chart_write(page, chart);
+    chart.y = (chart_axis){ .label = "share of images up to", .low = 0.0, .high = 1.0 };
+    chart.series = series;
+    chart.series_count = (size_t)all->count;
+    chart_write(page, &chart);
     for (int s = 0; s < all->count; s++) {
         free(shares[s]);
     }
@@ -149,7 +151,7 @@ static void write_shares(FILE *page, const evaluation *all, const column *column
 
 static void write_distribution(FILE *page, const evaluation *all, int index)
 {
-    column columns[MAX_SETS];
+    column columns[MAX_SETS] = { { 0 } };
     const main_number *number = &main_numbers[index];
     const char *unit = !number->distance ? "" : all->set->options.spacing_count == 0 ? ", px" : ", mm";
     char *label = format_text("%s%s", number->name, unit);

@@ -226,8 +226,8 @@ static void loss_text(double loss, const double terms[5], char *text, size_t byt
             first = false;
         }
     }
-    if (used + 1 < bytes) {
-        strcpy(text + used, ")");
+    if (used < bytes) {
+        snprintf(text + used, bytes - used, ")");
     }
 }
 

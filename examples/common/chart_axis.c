@@ -52,8 +52,9 @@ static void linear_ticks(chart_scale *scale, bool fit, bool whole, int wanted)
     decimals = (int)fmax(0.0, -floor(log10(step) + 1e-9));
     first = ceil(scale->low / step - 1e-9);
     last = floor(scale->high / step + 1e-9);
-    for (double k = first; k <= last && scale->tick_count < CHART_MAX_TICKS; k += 1.0) {
-        add_tick(scale, k * step + 0.0, decimals, unit_for(fmax(fabs(scale->low), fabs(scale->high)))); /* no "-0" */
+    for (int k = 0; first + k <= last && scale->tick_count < CHART_MAX_TICKS; k++) {
+        add_tick(scale, (first + k) * step + 0.0, decimals,
+                 unit_for(fmax(fabs(scale->low), fabs(scale->high)))); /* no "-0" */
     }
 }
 

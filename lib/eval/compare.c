@@ -131,7 +131,7 @@ static m2snet_status list_side(m2s_memory *memory, const m2snet_evaluator *evalu
 static m2snet_status match_images(m2s_memory *memory, const m2snet_evaluator *first, const m2snet_evaluator *second,
                                   const metric *wanted, match *m, m2snet_error *error)
 {
-    int32_t counts[2], a = 0, b = 0;
+    int32_t counts[2] = { 0, 0 }, a = 0, b = 0;
     m2snet_status status;
 
     M2S_TRY(list_side(memory, first, wanted, &m->sides[0], &counts[0], error));
@@ -348,7 +348,7 @@ m2snet_status m2s_compare(const m2snet_evaluator *first, const m2snet_evaluator 
     m2s_task task = { .run = run_chunk, .argument = &b };
     match matched = { 0 };
     m2s_control control;
-    metric wanted;
+    metric wanted = { 0 };
     m2snet_status status;
 
     M2S_TRY(check_options(options, error));

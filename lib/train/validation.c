@@ -286,7 +286,7 @@ static m2snet_status score_items(evaluation *e, const int32_t *items, int32_t it
         if (e->pair_count == PICTURES_AT_ONCE || (i == item_count - 1 && e->pair_count > 0)) {
             M2S_TRY(score_pairs(e, error));
         }
-        if (m2s_control_report(&e->control, PHASE, (uint64_t)(i + 1), (uint64_t)item_count)) {
+        if (m2s_control_report(&e->control, PHASE, (uint64_t)i + 1, (uint64_t)item_count)) {
             return m2s_fail_cancelled(error, PHASE);
         }
     }

@@ -718,7 +718,7 @@ static void refusals(harness *h)
         m2s_graph *graph = new_graph(h);
         m2s_value in[5] = { m2s_graph_input(graph, "x", (m2s_shape)A(1, 2, 2, 3)) };
         for (int i = 1; i < 5; i++) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "v%d", i);
             in[i] = m2s_graph_input(graph, name, (m2s_shape)V(3));
         }
