@@ -295,6 +295,7 @@ static int launch_kernel(const m2s_step *step, const m2s_cuda_call *call)
 m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
                              m2s_step *step, m2snet_error *error)
 {
+    step->op = node->op;
     step->attrs = node->attrs;
     m2s_ref_args_init(&step->args, graph, node);
     step->args.attrs = &step->attrs;

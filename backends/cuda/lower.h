@@ -9,6 +9,7 @@
 
 typedef struct m2s_step m2s_step;
 struct m2s_step {
+    m2s_op op;
     m2s_ref_args args; /* shapes; pointers are set for a run */
     m2s_attrs attrs;   /* a copy: the graph may go before the plan */
     int (*launch)(const m2s_step *step, const m2s_cuda_call *call);

@@ -6,6 +6,7 @@
 
 #include "backends/cuda/cast.h"
 #include "backends/cuda/plan.h"
+#include "backends/cuda/updates.h"
 
 #define BINDING_ALIGNMENT 16 /* of the kernels' widest access */
 
@@ -109,22 +110,47 @@ static bool casts_alike(const m2s_plan *plan, unsigned char *const *last)
 
 /* ---- launching ---- */
 
-static int launch_step(const run *r, m2s_plan_step *step)
+static void set_pointers(const m2s_plan *plan, const m2s_plan_step *step, m2s_ref_args *args)
+{
+    *args = step->step.args;
+    for (int32_t i = 0; i < args->in_count; i++) {
+        args->in[i] = step->constant[i] != NULL ? step->constant[i]->data
+                      : step->in[i] != M2S_NONE ? plan->values[step->in[i]].data
+                                                : NULL;
+    }
+    for (int32_t i = 0; i < args->out_count; i++) {
+        args->out[i] = plan->values[step->out[i]].data;
+    }
+    args->scratch = step->step.scratch_bytes != 0 ? plan->arena + step->scratch_offset : NULL;
+}
+
+/* Steps [begin, end): updates of state wait for each other and go in groups, where nothing is timed. */
+static int launch_steps(const run *r, int32_t begin, int32_t end, void *const *events, int32_t *failed)
 {
     const m2s_plan *plan = r->plan;
-    m2s_ref_args args = step->step.args;
+    m2s_ref_args args;
     const m2s_cuda_call call = { &args, plan->stream, plan->storage, r->device->properties.multiprocessors };
+    m2s_updates updates;
+    int number = 0;
 
-    for (int32_t i = 0; i < args.in_count; i++) {
-        args.in[i] = step->constant[i] != NULL ? step->constant[i]->data
-                     : step->in[i] != M2S_NONE ? plan->values[step->in[i]].data
-                                               : NULL;
+    updates.groups = 0;
+    for (int32_t s = begin; s < end && number == 0; s++) {
+        m2s_plan_step *step = &plan->steps[s];
+        *failed = s;
+        set_pointers(plan, step, &args);
+        if (events != NULL) {
+            number = m2s_cuda_event_record(events[s], plan->stream);
+        } else if (m2s_cuda_updates_take(&updates, step->step.op, &args)) {
+            continue;
+        } else {
+            number = m2s_cuda_updates_launch(&call, &updates);
+            if (number == 0 && m2s_cuda_updates_take(&updates, step->step.op, &args)) {
+                continue;
+            }
+        }
+        number = number == 0 ? step->step.launch(&step->step, &call) : number;
     }
-    for (int32_t i = 0; i < args.out_count; i++) {
-        args.out[i] = plan->values[step->out[i]].data;
-    }
-    args.scratch = step->step.scratch_bytes != 0 ? plan->arena + step->scratch_offset : NULL;
-    return step->step.launch(&step->step, &call);
+    return number == 0 ? m2s_cuda_updates_launch(&call, &updates) : number;
 }
 
 static int launch_casts(const run *r, bool inputs)
@@ -149,11 +175,11 @@ static m2snet_status launch_part(run *r, int32_t begin, int32_t end, void *const
     m2s_plan *plan = r->plan;
     int number = begin == 0 ? launch_casts(r, true) : 0;
 
-    for (int32_t s = begin; s < end && number == 0; s++) {
-        number = events != NULL ? m2s_cuda_event_record(events[s], plan->stream) : 0;
-        number = number == 0 ? launch_step(r, &plan->steps[s]) : number;
+    if (number == 0) {
+        int32_t failed = begin;
+        number = launch_steps(r, begin, end, events, &failed);
         if (number != 0) {
-            return m2s_cuda_fail(error, number, plan->steps[s].name);
+            return m2s_cuda_fail(error, number, plan->steps[failed].name);
         }
     }
     if (end == plan->step_count && number == 0) {
