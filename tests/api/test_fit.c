@@ -3,10 +3,13 @@
  * happens to bad pictures, wrong classes and rates that diverge. */
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -180,7 +183,12 @@ static void test_run(void **state)
     assert_non_null(strstr(training, "\"steps\":9"));
     assert_non_null(strstr(training, "\"pictures\":5"));
     m2snet_model_destroy(model);
+    /* The best one scores what the best epoch did. */
     OK(m2snet_model_load_file(r.context, r.best, NULL, &model, &error));
+    OK(m2snet_trainer_create(model, &r.training, &again, &error));
+    OK(m2snet_trainer_evaluate(again, r.data, &options, &validation, &error));
+    assert_true(validation.dice == info.best_score);
+    m2snet_trainer_destroy(again);
     m2snet_model_destroy(model);
     /* A run that is done has nothing left to do. */
     OK(run(&r, trainer, &end, &error));
@@ -202,9 +210,15 @@ static void compare_files(const char *a, const char *b)
     free(b_data);
 }
 
-/* Averages, accumulation over the end of an epoch, clipping, a schedule by steps. */
-static void all_options(rig *r)
+/* Averages, accumulation over the end of an epoch, clipping, a schedule by steps; with AdamW heads that no model has.
+ */
+static void all_options(rig *r, bool adamw)
 {
+    if (adamw) {
+        r->training.optimiser = M2SNET_OPTIMISER_ADAMW;
+        r->training.learning_rate = 1e-3;
+        r->training.supervision = M2SNET_SUPERVISION_EQUAL;
+    }
     r->training.ema_decay = 0.8;
     r->training.accumulate = 2;
     r->training.clip_norm = 1.0;
@@ -212,29 +226,29 @@ static void all_options(rig *r)
     r->training.warmup = 0.2;
 }
 
-/* Stopped after every step in turn, by max_steps or by a cancel, each part with a trainer of its own and another number
- * of threads: all three files as those of the whole run. */
-static void test_resume(void **state)
+/* Stopped after every step in turn, by max_steps or by a cancel, each part with a trainer of its own, another number of
+ * threads, keeping results or making them again: all three files as those of the whole run. */
+static void check_resume(bool adamw)
 {
     rig whole;
     m2snet_fit_end end;
     m2snet_error error;
 
-    (void)state;
     rig_make(&whole, 2);
-    all_options(&whole);
+    all_options(&whole, adamw);
     m2snet_trainer *trainer = tiny_trainer(whole.context, &whole.training);
     OK(run(&whole, trainer, &end, &error));
     m2snet_trainer_destroy(trainer);
     for (int how = 0; how < 2; how++) {
         rig r;
         rig_make(&r, how == 0 ? 1 : 3);
-        all_options(&r);
+        all_options(&r, adamw);
         r.fit.resume = 1;
         r.fit.workers = 1 + how;
         int64_t rows = 0;
         for (int part = 0; part < 40 && (part == 0 || end != M2SNET_FIT_DONE); part++) {
             end = M2SNET_FIT_STEPS;
+            r.training.recompute = part % 2;
             trainer = tiny_trainer(r.context, &r.training);
             if (how == 0) {
                 r.fit.max_steps = 1 + part % 2;
@@ -259,6 +273,13 @@ static void test_resume(void **state)
         rig_end(&r);
     }
     rig_end(&whole);
+}
+
+static void test_resume(void **state)
+{
+    (void)state;
+    check_resume(false);
+    check_resume(true);
 }
 
 /* A checkpoint is taken by a run with the same settings alone; and says what differs. */
@@ -395,6 +416,62 @@ static void test_diverging(void **state)
     rig_end(&r);
 }
 
+/* From the row on the file system takes no more than this of a file, as a disk that fills up. */
+static void on_row_fill_disk(void *user, const m2snet_train_row *row)
+{
+    rig *r = user;
+    struct rlimit limit;
+
+    on_row(user, row);
+    if (r->rows == 5) {
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+        limit.rlim_cur = 4096;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    }
+}
+
+/* The run ends and says why; the checkpoint of the step before is whole, and leads to the files of a run that never
+ * stopped. */
+static void test_full_disk(void **state)
+{
+    rig whole, r;
+    m2snet_fit_end end;
+    struct rlimit limit;
+    m2snet_error error;
+
+    (void)state;
+    rig_make(&whole, 1);
+    m2snet_trainer *trainer = tiny_trainer(whole.context, &whole.training);
+    OK(run(&whole, trainer, &end, &error));
+    m2snet_trainer_destroy(trainer);
+
+    rig_make(&r, 1);
+    r.fit.checkpoint_every = 1;
+    r.fit.resume = 1;
+    r.fit.row = on_row_fill_disk;
+    signal(SIGXFSZ, SIG_IGN); /* the write then fails with EFBIG */
+    trainer = tiny_trainer(r.context, &r.training);
+    m2snet_status status = run(&r, trainer, &end, &error);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(status, M2SNET_STATUS_IO);
+    assert_non_null(strstr(error.message, r.checkpoint));
+    assert_int_equal(r.rows, 5);
+    m2snet_trainer_destroy(trainer);
+
+    r.fit.row = on_row;
+    trainer = tiny_trainer(r.context, &r.training);
+    OK(run(&r, trainer, &end, &error));
+    assert_int_equal(r.rows, STEPS - 4); /* the fifth is taken again */
+    m2snet_trainer_destroy(trainer);
+    compare_files(whole.checkpoint, r.checkpoint);
+    compare_files(whole.best, r.best);
+    compare_files(whole.last, r.last);
+    rig_end(&r);
+    rig_end(&whole);
+}
+
 static void test_wrong_data(void **state)
 {
     static const uint8_t labels[2] = { 0, 255 };
@@ -498,9 +575,10 @@ static void test_learns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_run),        cmocka_unit_test(test_resume),      cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_patience),   cmocka_unit_test(test_bad_picture), cmocka_unit_test(test_diverging),
-        cmocka_unit_test(test_wrong_data), cmocka_unit_test(test_classes),     cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_run),       cmocka_unit_test(test_resume),      cmocka_unit_test(test_other_settings),
+        cmocka_unit_test(test_patience),  cmocka_unit_test(test_bad_picture), cmocka_unit_test(test_diverging),
+        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_wrong_data),  cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_learns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
