@@ -121,14 +121,20 @@ template <class T> struct down_rule {
     }
 };
 
-/* Where things lie in scratch. */
-struct layout {
-    axis across, down;
-    uint8_t *between;
-    size_t bytes;
-};
+int taps_of(int32_t in, int32_t out)
+{
+    double scale = static_cast<double>(in) / out;
 
-axis axis_of(int32_t in, int32_t out, int32_t **at)
+    return 2 * static_cast<int>(ceil(scale < 1.0 ? 1.0 : scale)) + 1;
+}
+
+/* What an axis has in scratch: first, count, weights. */
+size_t axis_numbers(int32_t in, int32_t out)
+{
+    return static_cast<size_t>(out) * static_cast<size_t>(2 + taps_of(in, out));
+}
+
+axis axis_of(int32_t in, int32_t out, int32_t *at)
 {
     axis a = {};
 
@@ -136,33 +142,20 @@ axis axis_of(int32_t in, int32_t out, int32_t **at)
     a.out = out;
     a.scale = static_cast<double>(in) / out;
     a.support = a.scale < 1.0 ? 1.0 : a.scale;
-    a.taps = 2 * static_cast<int>(ceil(a.support)) + 1;
-    a.first = *at;
+    a.taps = taps_of(in, out);
+    a.first = at;
     a.count = a.first + out;
     a.weight = a.count + out;
-    *at = a.weight + static_cast<int64_t>(out) * a.taps;
     return a;
 }
 
-layout layout_of(const m2s_prepare_job *job, void *scratch)
-{
-    layout l;
-    int32_t *at = static_cast<int32_t *>(scratch);
-
-    l.across = axis_of(job->width, job->dst_width, &at);
-    l.down = axis_of(job->height, job->dst_height, &at);
-    l.between = reinterpret_cast<uint8_t *>(at);
-    l.bytes = static_cast<size_t>(l.between - static_cast<uint8_t *>(scratch)) +
-              static_cast<size_t>(job->height) * static_cast<size_t>(job->dst_width * job->channels);
-    return l;
-}
-
-template <class T> int launch_down(const m2s_cuda_call *call, const m2s_prepare_job *job, const layout &l)
+template <class T>
+int launch_down(const m2s_cuda_call *call, const m2s_prepare_job *job, const axis &down, const uint8_t *between)
 {
     down_rule<T> rule = {};
 
-    rule.a = l.down;
-    rule.between = l.between;
+    rule.a = down;
+    rule.between = between;
     rule.width = job->dst_width;
     rule.channels = job->channels;
     for (int c = 0; c < 3; c++) {
@@ -178,24 +171,29 @@ template <class T> int launch_down(const m2s_cuda_call *call, const m2s_prepare_
 extern "C" {
 size_t m2s_cuda_prepare_scratch_bytes(const m2s_prepare_job *job)
 {
-    alignas(16) char begin[16];
+    size_t numbers = axis_numbers(job->width, job->dst_width) + axis_numbers(job->height, job->dst_height);
 
-    return layout_of(job, begin).bytes; /* addresses of nothing, for their distance alone */
+    return numbers * sizeof(int32_t) +
+           static_cast<size_t>(job->height) * static_cast<size_t>(job->dst_width) * static_cast<size_t>(job->channels);
 }
 
 int m2s_cuda_prepare(const m2s_cuda_call *call, const m2s_prepare_job *job, void *scratch)
 {
-    const layout l = layout_of(job, scratch);
-    across_rule across = { l.across, job->pixels, job->row_stride_bytes, job->channels, l.between };
-    int error = m2s_launch_each<1>(call, axis_rule{ { l.across, l.down } }, job->dst_width + job->dst_height);
+    int32_t *numbers = static_cast<int32_t *>(scratch);
+    int32_t *more = numbers + axis_numbers(job->width, job->dst_width);
+    const axis across = axis_of(job->width, job->dst_width, numbers),
+               down = axis_of(job->height, job->dst_height, more);
+    uint8_t *between = reinterpret_cast<uint8_t *>(more + axis_numbers(job->height, job->dst_height));
+    across_rule rows = { across, job->pixels, job->row_stride_bytes, job->channels, between };
+    int error = m2s_launch_each<1>(call, axis_rule{ { across, down } }, job->dst_width + job->dst_height);
 
     if (error == 0) {
-        error = m2s_launch_each<1>(call, across, static_cast<int64_t>(job->height) * job->dst_width * job->channels);
+        error = m2s_launch_each<1>(call, rows, static_cast<int64_t>(job->height) * job->dst_width * job->channels);
     }
     if (error == 0) {
-        error = call->storage == M2SNET_DTYPE_F16    ? launch_down<m2s_f16>(call, job, l)
-                : call->storage == M2SNET_DTYPE_BF16 ? launch_down<m2s_bf16>(call, job, l)
-                                                     : launch_down<float>(call, job, l);
+        error = call->storage == M2SNET_DTYPE_F16    ? launch_down<m2s_f16>(call, job, down, between)
+                : call->storage == M2SNET_DTYPE_BF16 ? launch_down<m2s_bf16>(call, job, down, between)
+                                                     : launch_down<float>(call, job, down, between);
     }
     return error;
 }
