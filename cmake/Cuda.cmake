@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # The CUDA backend: m2snet-cuda.so, a module that the library opens at run time and never links.
-#   m2snet_cuda_sources(OUT)   its sources, but for the runtime's file
+#   m2snet_cuda_sources(OUT)   its sources, but for the runtime's file and cuDNN's
 
 set(M2SNET_CUDA OFF CACHE STRING "The module m2snet-cuda.so: auto (when nvcc is there), ON or OFF")
 set_property(CACHE M2SNET_CUDA PROPERTY STRINGS auto ON OFF)
+if(NOT M2SNET_CUDA MATCHES "^(auto|ON|OFF)$")
+    message(FATAL_ERROR "M2SNET_CUDA is \"${M2SNET_CUDA}\"; it can be auto, ON or OFF")
+endif()
 set(M2SNET_CUDA_ARCHITECTURES "75;80;86;89;90" CACHE STRING
     "Compute capabilities that the module has code for; the last one also as PTX, for newer devices"
 )

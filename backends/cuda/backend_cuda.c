@@ -21,6 +21,9 @@ m2snet_status m2s_cuda_fail(m2snet_error *error, int number, const char *what)
     if (number == M2S_CUDA_ERROR_MEMORY) {
         return m2s_fail(error, M2SNET_STATUS_OUT_OF_MEMORY, "%s: the device is out of memory", what);
     }
+    if (number == M2S_CUDA_ERROR_LIBRARY) {
+        return m2s_fail(error, M2SNET_STATUS_BACKEND, "%s: cuDNN failed", what);
+    }
     return m2s_fail(error, M2SNET_STATUS_BACKEND, "%s: %s%s", what, m2s_cuda_error_name(number, text),
                     m2s_cuda_error_is_sticky(number) ? " (the device is lost to this process)" : "");
 }
@@ -288,6 +291,9 @@ static m2snet_status plan_compile(m2s_device *device, const m2s_plan_request *re
     *plan = NULL;
     M2S_TRY(enter(device, &previous, error));
     status = m2s_cuda_plan_compile(device, request, plan, error);
+    pthread_mutex_lock(&device->launching);
+    m2s_conv_cudnn_trim(device->cudnn);
+    pthread_mutex_unlock(&device->launching);
     m2s_cuda_leave(previous);
 fail:
     return status;

@@ -15,6 +15,9 @@
 extern "C" {
 #endif
 
+/* What `launch` returns when the library says no. */
+#define M2S_CUDA_ERROR_LIBRARY (-1)
+
 typedef enum m2s_conv_kind { M2S_CONV_FORWARD, M2S_CONV_GRAD_X, M2S_CONV_GRAD_WEIGHTS } m2s_conv_kind;
 
 typedef struct m2s_conv_problem {
@@ -26,8 +29,7 @@ typedef struct m2s_conv_problem {
 
 typedef struct m2s_conv_data { /* on the device; by kind, one of x, y, weights is written */
     void *x, *y, *weights;
-    const float *bias;
-    const void *residual;
+    const void *bias, *residual;
     void *workspace;
 } m2s_conv_data;
 
@@ -41,7 +43,7 @@ struct m2s_prepared_conv {
     void (*destroy)(m2s_memory *memory, m2s_prepared_conv *conv);
 };
 
-/* What convolutions of a device share. */
+/* What convolutions of a device share. It is one thread's at a time: making and launching need a lock around them. */
 typedef struct m2s_conv_library m2s_conv_library;
 
 typedef struct m2s_conv_settings {
@@ -54,12 +56,24 @@ typedef struct m2s_conv_settings {
 m2snet_status m2s_conv_direct_create(m2s_memory *memory, const m2s_conv_problem *problem, m2s_prepared_conv **conv,
                                      m2snet_error *error);
 
+/* y = relu(y + bias + residual), of the storage type; bias and residual may be NULL. */
+typedef struct m2s_conv_epilogue {
+    int64_t pixels;
+    int32_t channels;
+    bool relu;
+    void *y;
+    const void *bias, *residual;
+} m2s_conv_epilogue;
+int m2s_cuda_conv_epilogue(const m2s_cuda_call *call, const m2s_conv_epilogue *epilogue);
+
 /* ---- conv_cudnn.c, or conv_none.c in its place ---- */
 
 /* *library NULL, with OK: there is no cuDNN here; `why` says in a few words what is missing. The device is current. */
 m2snet_status m2s_conv_cudnn_open(m2s_memory *memory, const m2s_conv_settings *settings, m2s_conv_library **library,
                                   char why[128], m2snet_error *error);
 void m2s_conv_cudnn_close(m2s_conv_library *library); /* NULL is fine */
+/* Frees the memory that making convolutions took. */
+void m2s_conv_cudnn_trim(m2s_conv_library *library); /* NULL is fine */
 /* "cuDNN 9.14.0" */
 const char *m2s_conv_cudnn_version(const m2s_conv_library *library);
 /* *conv NULL, with OK: cuDNN has nothing for this problem. */

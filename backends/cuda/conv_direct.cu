@@ -37,8 +37,7 @@ static int64_t places(int n, int h, int w, int groups, int channels)
 template <class T> struct forward_body {
     static constexpr int phases = 1;
     m2s_conv_problem p;
-    const T *x, *weights, *residual;
-    const float *bias;
+    const T *x, *weights, *residual, *bias;
     T *y;
     int64_t count;
 
@@ -77,7 +76,7 @@ template <class T> struct forward_body {
             for (int j = 0; j < LANES; j++) {
                 if (j < lanes) {
                     float value = sum[j];
-                    value += p.bias ? bias[channel + j] : 0.0f;
+                    value += p.bias ? m2s_to_float(bias[channel + j]) : 0.0f;
                     value += p.residual ? m2s_to_float(residual[first + j]) : 0.0f;
                     y[first + j] = m2s_from_float<T>(p.relu && value < 0.0f ? 0.0f : value);
                 }
@@ -189,7 +188,7 @@ static int launch_stored(const m2s_prepared_conv *conv, const m2s_cuda_call *cal
                                  static_cast<const T *>(data->x),
                                  static_cast<const T *>(data->weights),
                                  static_cast<const T *>(data->residual),
-                                 data->bias,
+                                 static_cast<const T *>(data->bias),
                                  static_cast<T *>(data->y),
                                  places(p.n, p.oh, p.ow, p.groups, p.oc / p.groups) };
         return m2s_cuda_launch(call, body, m2s_cuda_blocks(call, body.count, THREADS), THREADS, 0);
@@ -218,6 +217,46 @@ static int launch(const m2s_prepared_conv *conv, const m2s_cuda_call *call, cons
         return launch_stored<m2s_bf16>(conv, call, data);
     default:
         return launch_stored<float>(conv, call, data);
+    }
+}
+
+/* ---- what a library leaves undone ---- */
+
+template <class T> struct epilogue_body {
+    static constexpr int phases = 1;
+    m2s_conv_epilogue e;
+    bool bias, residual;
+
+    M2S_HD void run(int, const m2s_thread &t, char *) const
+    {
+        T *y = static_cast<T *>(e.y);
+        const T *biases = static_cast<const T *>(e.bias), *residuals = static_cast<const T *>(e.residual);
+
+        for (int64_t i = t.first(); i < e.pixels * e.channels; i += t.stride()) {
+            float value = m2s_to_float(y[i]);
+            value += bias ? m2s_to_float(biases[i % e.channels]) : 0.0f;
+            value += residual ? m2s_to_float(residuals[i]) : 0.0f;
+            y[i] = m2s_from_float<T>(e.relu && value < 0.0f ? 0.0f : value);
+        }
+    }
+};
+
+template <class T> static int launch_epilogue(const m2s_cuda_call *call, const m2s_conv_epilogue &e)
+{
+    epilogue_body<T> body = { e, e.bias != nullptr, e.residual != nullptr };
+
+    return m2s_cuda_launch(call, body, m2s_cuda_blocks(call, e.pixels * e.channels, THREADS), THREADS, 0);
+}
+
+extern "C" int m2s_cuda_conv_epilogue(const m2s_cuda_call *call, const m2s_conv_epilogue *epilogue)
+{
+    switch (call->storage) {
+    case M2SNET_DTYPE_F16:
+        return launch_epilogue<m2s_f16>(call, *epilogue);
+    case M2SNET_DTYPE_BF16:
+        return launch_epilogue<m2s_bf16>(call, *epilogue);
+    default:
+        return launch_epilogue<float>(call, *epilogue);
     }
 }
 

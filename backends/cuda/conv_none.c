@@ -20,6 +20,11 @@ void m2s_conv_cudnn_close(m2s_conv_library *library)
     (void)library;
 }
 
+void m2s_conv_cudnn_trim(m2s_conv_library *library)
+{
+    (void)library;
+}
+
 const char *m2s_conv_cudnn_version(const m2s_conv_library *library)
 {
     (void)library;

@@ -32,7 +32,7 @@ struct m2s_device {
     m2s_conv_library *cudnn; /* NULL: own convolutions only */
     char conv_text[160];
     pthread_mutex_t
-        launching; /* held while launches go through the convolution library, which has one stream at a time */
+        launching; /* around every use of cudnn, which has one stream at a time */
     pthread_mutex_t copying; /* guards what follows */
     void *stream;
     unsigned char *staging; /* pinned */
@@ -46,9 +46,6 @@ struct m2s_buffer {
     unsigned char *data;
     size_t bytes;
 };
-
-/* The status and message of a runtime's error: "WHAT: cudaError...". OK for 0. */
-m2snet_status m2s_cuda_fail(m2snet_error *error, int number, const char *what);
 
 /* ---- copies between host and device, through the pinned memory; the device is current ---- */
 

@@ -47,11 +47,11 @@ static m2s_layout layout_of(m2s_op op, int32_t input)
 {
     switch (op) {
     case M2S_OP_conv2d:
-        return input == 1 ? M2S_LAYOUT_CONV : input == 2 ? M2S_LAYOUT_F32 : M2S_LAYOUT_STORED;
+        return input == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_STORED;
     case M2S_OP_conv2d_grad_src:
         return input == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_STORED;
     case M2S_OP_res2_groups:
-        return input == 0 ? M2S_LAYOUT_STORED : input % 2 == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_F32;
+        return input % 2 == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_STORED;
     case M2S_OP_batch_norm:
     case M2S_OP_plane_affine_relu:
         return input == 0 ? M2S_LAYOUT_STORED : M2S_LAYOUT_F32;
@@ -89,7 +89,10 @@ static m2snet_status prepare(m2s_device *device, const m2s_conv_problem *problem
 
     *conv = NULL;
     if (device->cudnn != NULL) {
-        M2S_TRY(m2s_conv_cudnn_create(device->cudnn, problem, conv, error));
+        pthread_mutex_lock(&device->launching);
+        status = m2s_conv_cudnn_create(device->cudnn, problem, conv, error);
+        pthread_mutex_unlock(&device->launching);
+        M2S_TRY(status);
     }
     if (*conv == NULL) {
         M2S_TRY(m2s_conv_direct_create(device->host.memory, problem, conv, error));

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/error.h"
+
 #if defined(__cplusplus)
 extern "C" {
 #endif
@@ -65,6 +67,8 @@ int m2s_cuda_event_milliseconds(void *begin, void *end, float *milliseconds); /*
 
 /* "cudaErrorMemoryAllocation: out of memory"; never NULL. */
 const char *m2s_cuda_error_name(int error, char buffer[128]);
+/* The status and message of an error: "WHAT: cudaError...". OK for 0. */
+m2snet_status m2s_cuda_fail(m2snet_error *error, int number, const char *what);
 /* Whether the device is lost: nothing will work on it until the process ends. */
 bool m2s_cuda_error_is_sticky(int error);
 
