@@ -112,7 +112,17 @@ static m2snet_status open_model(run *r, m2snet_error *error)
         *error = (m2snet_error){ .status = M2SNET_STATUS_IO, .message = "--network names no configuration" };
         return M2SNET_STATUS_IO;
     }
-    status = m2snet_model_create(r->context, json, r->set->trainer.seed, &r->model, error);
+    if (r->set->start == NULL) {
+        status = m2snet_model_create(r->context, json, r->set->trainer.seed, &r->model, error);
+    } else {
+        int32_t taken = 0;
+        status =
+            m2snet_model_create_from(r->context, json, r->set->trainer.seed, r->set->start, &taken, &r->model, error);
+        if (status == M2SNET_STATUS_OK) {
+            progress_bar_line(&r->bar, "%d of %d tensors are those of %s, the others are drawn", (int)taken,
+                              (int)m2snet_model_tensor_count(r->model), r->set->start);
+        }
+    }
     free(json);
     return status;
 }

@@ -33,7 +33,7 @@ typedef struct settings {
     int32_t weight_count;
     char *output;
     char *preset;
-    char *model, *network, *lossnet;
+    char *model, *network, *start, *lossnet;
     char *backend;
     char *metadata_json;
     char *mask_suffix, *group_separator;

@@ -85,6 +85,9 @@ static const row rows[] = {
     TEXT("network", network,
          "NAME  or from drawn ones: res2net50 or compact (as the preset says), a configuration as JSON, or a file of "
          "it"),
+    TEXT("start", start,
+         "FILE  weights of --network that have their key and shape in FILE are its: an ImageNet encoder, a model with "
+         "other classes"),
     TEXT("output", output, "DIR  of models, checkpoint, log and page; made where missing"),
     FLAG("resume", resume, "go on from the checkpoint in DIR, where there is one, bit for bit"),
     FLAG("overwrite", overwrite, "begin anew where DIR has a checkpoint"),
@@ -630,6 +633,9 @@ static int check(settings *set)
     if (set->model != NULL && set->network != NULL) {
         return usage_error("--model and --network: the one has weights, the other draws them; take one");
     }
+    if (set->model != NULL && set->start != NULL) {
+        return usage_error("--model has every weight, --start is for those of --network; take one");
+    }
     if (set->weight_count > 0 && (size_t)set->weight_count != set->data.count) {
         return usage_error("--weights: %d of them for %zu sets", (int)set->weight_count, set->data.count);
     }
@@ -670,8 +676,8 @@ int settings_read(settings *set, int argc, char **argv)
 
 void settings_free(settings *set)
 {
-    char *const texts[] = { set->output,  set->preset,        set->model,       set->network,        set->lossnet,
-                            set->backend, set->metadata_json, set->mask_suffix, set->group_separator };
+    char *const texts[] = { set->output,  set->preset,  set->model,         set->network,     set->start,
+                            set->lossnet, set->backend, set->metadata_json, set->mask_suffix, set->group_separator };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         free(texts[i]);

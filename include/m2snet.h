@@ -240,6 +240,12 @@ M2SNET_API m2snet_status m2snet_model_load_memory(m2snet_context *context, const
  * configuration's keys). The same seed gives the same weights everywhere. */
 M2SNET_API m2snet_status m2snet_model_create(m2snet_context *context, const char *config_json, uint64_t seed,
                                              m2snet_model **model, m2snet_error *error);
+/* The same, but what the weight file at path has under the same key and in the same shape is taken from it: a network
+ * with other classes begins as a trained one, or with an encoder trained for ImageNet, whose keys lack the "resnet." in
+ * front. taken (may be NULL): tensors taken; none at all gives M2SNET_STATUS_MISMATCH. */
+M2SNET_API m2snet_status m2snet_model_create_from(m2snet_context *context, const char *config_json, uint64_t seed,
+                                                  const char *path, int32_t *taken, m2snet_model **model,
+                                                  m2snet_error *error);
 M2SNET_API void m2snet_model_destroy(m2snet_model *model);
 
 typedef enum m2snet_dtype {

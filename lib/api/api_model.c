@@ -47,6 +47,23 @@ m2snet_status m2snet_model_create(m2snet_context *context, const char *config_js
     return m2s_memory_explain(&context->memory, m2s_model_create(context, config_json, seed, model, error), error);
 }
 
+m2snet_status m2snet_model_create_from(m2snet_context *context, const char *config_json, uint64_t seed,
+                                       const char *path, int32_t *taken, m2snet_model **model, m2snet_error *error)
+{
+    int32_t count = 0;
+
+    M2S_REQUIRE(model);
+    *model = NULL;
+    M2S_REQUIRE(context);
+    M2S_REQUIRE(path);
+    m2snet_status status = m2s_memory_explain(
+        &context->memory, m2s_model_create_from(context, config_json, seed, path, &count, model, error), error);
+    if (taken != NULL) {
+        *taken = count;
+    }
+    return status;
+}
+
 void m2snet_model_destroy(m2snet_model *model)
 {
     m2s_model_release(model);

@@ -109,6 +109,17 @@ static bool is_number(m2snet_dtype dtype)
            dtype == M2SNET_DTYPE_BF16;
 }
 
+const m2s_weight *m2s_fit_find(const m2s_store *store, const m2s_value_info *info)
+{
+    const size_t prefix = sizeof M2S_NAME_ENCODER "." - 1;
+    const m2s_weight *weight = m2s_store_find(store, info->name);
+
+    if (weight == NULL && strncmp(info->name, M2S_NAME_ENCODER ".", prefix) == 0) {
+        weight = m2s_store_find(store, info->name + prefix);
+    }
+    return weight != NULL && is_number(weight->dtype) && fits(weight, info->shape) ? weight : NULL;
+}
+
 /* Third-party files store the fixed filters; they must be what the network computes. */
 static m2snet_status check_fixed_filter(const m2s_weight *weight, int kernel, bool bias, m2snet_error *error)
 {

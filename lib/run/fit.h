@@ -29,6 +29,10 @@ m2snet_status m2s_fit_check_finite(const m2s_host *host, const m2s_graph *graph,
 m2snet_status m2s_fit_views(m2s_memory *memory, const m2s_graph *graph, const m2s_store *store, const char *prefix,
                             m2s_param_view **views, m2snet_error *error);
 
+/* The weight of store for a parameter: numbers in its shape, under its key or, an encoder's, under its key without the
+ * prefix, as classifiers store it. NULL: there is none. */
+const m2s_weight *m2s_fit_find(const m2s_store *store, const m2s_value_info *info);
+
 /* Rank of a parameter in files: 4 for convolution weights, 1 for vectors. */
 int32_t m2s_fit_rank(m2s_shape shape);
 

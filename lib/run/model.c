@@ -192,14 +192,40 @@ fail:
     return status;
 }
 
-m2snet_status m2s_model_create(m2snet_context *context, const char *config_json, uint64_t seed, m2snet_model **created,
-                               m2snet_error *error)
+/* One tensor of a new network: from another's weights (nullable) where they fit, else drawn. */
+static m2snet_status add_tensor(m2snet_model *model, const m2s_graph *graph, m2s_value value, uint64_t seed,
+                                const m2s_store *from, int32_t *taken, m2snet_error *error)
+{
+    const m2s_value_info *info = &graph->values[value];
+    const m2s_weight *weight = from != NULL ? m2s_fit_find(from, info) : NULL;
+    m2s_weight_desc desc = { .name = info->name,
+                             .name_bytes = strlen(info->name),
+                             .dtype = M2SNET_DTYPE_F32,
+                             .rank = m2s_fit_rank(info->shape),
+                             .dims = info->shape.d };
+    void *elements;
+    m2snet_status status;
+
+    M2S_TRY(m2s_store_add(model->store, &desc, NULL, &elements, error));
+    if (weight == NULL) {
+        m2s_initialise(graph, value, seed, elements);
+        return status;
+    }
+    M2S_TRY(m2s_weight_read_float(weight, 0, weight->count, elements, error));
+    ++*taken;
+fail:
+    return status;
+}
+
+static m2snet_status create_network(m2snet_context *context, const char *config_json, uint64_t seed,
+                                    const m2s_store *from, int32_t *taken, m2snet_model **created, m2snet_error *error)
 {
     m2snet_model *model = NULL;
     m2s_graph *graph = NULL;
     m2snet_status status;
 
     *created = NULL;
+    *taken = 0;
     M2S_TRY(create(context, &model, error));
     m2s_config_default(&model->config);
     if (config_json != NULL) {
@@ -209,18 +235,9 @@ m2snet_status m2s_model_create(m2snet_context *context, const char *config_json,
     M2S_TRY(m2s_net_build(&context->memory, &model->config, 1, M2S_MIN_INPUT_PX, M2S_MIN_INPUT_PX, M2SNET_DTYPE_F32,
                           &graph, error));
     for (m2s_value v = 0; v < graph->value_count; v++) {
-        const m2s_value_info *info = &graph->values[v];
-        void *elements;
-        if (info->kind != M2S_VALUE_PARAM) {
-            continue;
+        if (graph->values[v].kind == M2S_VALUE_PARAM) {
+            M2S_TRY(add_tensor(model, graph, v, seed, from, taken, error));
         }
-        m2s_weight_desc desc = { .name = info->name,
-                                 .name_bytes = strlen(info->name),
-                                 .dtype = M2SNET_DTYPE_F32,
-                                 .rank = m2s_fit_rank(info->shape),
-                                 .dims = info->shape.d };
-        M2S_TRY(m2s_store_add(model->store, &desc, NULL, &elements, error));
-        m2s_initialise(graph, v, seed, elements);
     }
     M2S_TRY(complete(model, NULL, error));
     *created = model;
@@ -228,6 +245,45 @@ m2snet_status m2s_model_create(m2snet_context *context, const char *config_json,
 fail:
     m2s_graph_destroy(graph);
     m2s_model_release(model);
+    return status;
+}
+
+m2snet_status m2s_model_create(m2snet_context *context, const char *config_json, uint64_t seed, m2snet_model **created,
+                               m2snet_error *error)
+{
+    int32_t taken;
+
+    return create_network(context, config_json, seed, NULL, &taken, created, error);
+}
+
+m2snet_status m2s_model_create_from(m2snet_context *context, const char *config_json, uint64_t seed, const char *path,
+                                    int32_t *taken, m2snet_model **created, m2snet_error *error)
+{
+    m2s_blob blob = { 0 };
+    m2s_store *from = NULL;
+    uint8_t *data;
+    m2snet_status status;
+
+    *created = NULL;
+    M2S_TRY(m2s_file_read_wide(&context->memory, context->host.pool, path, MAX_FILE_BYTES, NULL, &data, &blob.bytes,
+                               error));
+    blob.data = data;
+    blob.writable = true;
+    status = m2s_store_load(&context->memory, &blob, NULL, &from, error);
+    if (status != M2SNET_STATUS_OK) {
+        m2s_error_prefix(error, "%s", path);
+        goto fail;
+    }
+    M2S_TRY(create_network(context, config_json, seed, from, taken, created, error));
+    if (*taken == 0) {
+        m2s_model_release(*created);
+        *created = NULL;
+        status =
+            m2s_fail(error, M2SNET_STATUS_MISMATCH, "%s: none of its %zu tensors has a key and a shape of this network",
+                     path, m2s_store_count(from));
+    }
+fail:
+    m2s_store_destroy(from);
     return status;
 }
 

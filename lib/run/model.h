@@ -29,6 +29,10 @@ m2snet_status m2s_model_load_memory(m2snet_context *context, const void *data, s
                                     const m2snet_model_options *options, m2snet_model **model, m2snet_error *error);
 m2snet_status m2s_model_create(m2snet_context *context, const char *config_json, uint64_t seed, m2snet_model **model,
                                m2snet_error *error);
+/* What the file at path has under the same key (an encoder's: without its prefix) and in the same shape is taken from
+ * it; MISMATCH when nothing is. */
+m2snet_status m2s_model_create_from(m2snet_context *context, const char *config_json, uint64_t seed, const char *path,
+                                    int32_t *taken, m2snet_model **model, m2snet_error *error);
 /* A model of the same network with other weights and metadata: those of store, which it takes over (also on failure).
  */
 m2snet_status m2s_model_derive(const m2snet_model *like, m2s_store *store, m2snet_model **model, m2snet_error *error);

@@ -70,6 +70,15 @@ class Models(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "seed"):
             m2snet.Model.create(config, seed=-1)
 
+    def test_create_from(self):
+        config = {"encoder": "res2net_compact", "pyramid_channels": 32, "input_size": 64}
+        x = np.random.default_rng(4).standard_normal((1, 64, 64, 3)).astype(np.float32)
+        np.testing.assert_array_equal(m2snet.Model.create(config, start=common.MODEL).run(x), common.model().run(x))
+        other = m2snet.Model.create({**config, "classes": ["a", "b"]}, seed=1, start=os.fspath(common.MODEL))
+        self.assertEqual(other.run(x).shape, (1, 64, 64, 2))
+        with self.assertRaisesRegex(m2snet.MismatchError, "none of its"):
+            m2snet.Model.create({}, start=common.MODEL)
+
     def test_context(self):
         context = m2snet.Context("ref", threads=2, log_level=None)
         self.assertEqual((context.info.backend, context.info.threads), ("ref", 2))

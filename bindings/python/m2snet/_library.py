@@ -37,6 +37,7 @@ _CALLS = {
     "model_load_file": "pspp",
     "model_load_memory": "ppzpp",
     "model_create": "psQp",
+    "model_create_from": "psQspp",
     "model_save_file": "psp",
     "model_get_info": "pp",
     "model_multiply_adds": "piip",

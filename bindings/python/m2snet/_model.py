@@ -192,11 +192,15 @@ class Model(Owner):
         config: Union[str, Mapping[str, Any]],
         *,
         seed: int = 0,
+        start: Union[None, str, "os.PathLike[str]"] = None,
         context: Optional[Context] = None,
         threads: Optional[int] = None,
         backend: Optional[str] = None,
     ) -> "Model":
         """A network with freshly drawn weights: the same seed (0 to 2**64 - 1) gives the same weights everywhere.
+
+        start: a weight file; what it has under the same key (an encoder's without "resnet.") and in the same shape is
+        taken from it, as from a model with other classes or an encoder trained for ImageNet.
 
         config: a mapping or JSON text with the keys of docs/file-format.md, such as
         {"architecture": "m2snet", "encoder": "res2net_compact", "pyramid_channels": 32, "input_size": 256}.
@@ -206,7 +210,10 @@ class Model(Owner):
         made_in = _context(context, threads, backend)
         where = made_in._live
         pointer = c_void_p()
-        call("model_create", where.pointer, _json_bytes(config), seed, byref(pointer))
+        if start is None:
+            call("model_create", where.pointer, _json_bytes(config), seed, byref(pointer))
+        else:
+            call("model_create_from", where.pointer, _json_bytes(config), seed, os.fsencode(start), None, byref(pointer))
         return cls._from(Handle(pointer, "model_destroy", where), made_in)
 
     # ---- what it is ----
