@@ -3,8 +3,8 @@
  * (m2s_column_sums, then m2s_column_totals) and maps that know their column's constants (m2s_column_map).
  *
  * A block covers `lanes` vectors of channels side by side and `rows` pixels, and goes down one chunk of the pixels of
- * one image. Chunks are cut from shapes alone: no sum depends on the device. Sums are in double throughout; on
- * processors that are slow at these they still cost about as much as reading the numbers. */
+ * one image. Chunks are cut from shapes alone: no sum depends on the device. Sums are in double throughout: three or
+ * four operations for each number that is read. */
 #ifndef M2S_BACKENDS_CUDA_COLUMNS_CUH
 #define M2S_BACKENDS_CUDA_COLUMNS_CUH
 

@@ -106,7 +106,8 @@ int launch_batch_norm(const m2s_cuda_call *call)
 /* ---- statistics of the batch ---- */
 
 /* Sums of how far a channel's numbers are from its first one, and of the squares. The first number being one of them,
- * it is at most sqrt(pixels) deviations from the mean, so that their difference loses few of a double's digits. */
+ * it is at most sqrt(pixels) deviations from the mean, so that their difference loses few of a double's digits.
+ * Subtracted in double: roundings of x - first are alike for many x and would shift the mean. */
 struct spread_sums {
     static constexpr int sums = 2, constants = 1;
 

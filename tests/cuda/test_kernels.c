@@ -26,7 +26,7 @@ typedef struct row {
     m2s_attrs attrs;
     /* What the inputs are:
      *   a in [-1, 1)   n in [0, 1)   v in [0.5, 1.5)   w in [1, 6)   l in [-30, 30)   p in [0.05, 0.95)   b 0 or 1
-     *   m 1000 give or take 0.01   0 and 1 themselves   ? a NaN   . absent */
+     *   m 1000 give or take 0.01   f as a, but for a first pixel of 1000   0 and 1 themselves   ? a NaN   . absent */
     const char *kinds;
     /* Their shapes, and those of the results: s the row's, v a vector of its channels, 1 a scalar, t its weights
      * transposed, g s with one channel, 3 with three. */
@@ -49,6 +49,7 @@ static const row pixel_rows[] = {
     { "batch_norm_train", { NORM }, "aaaav", "svvvv", "svv", 24, false, false },
     { "batch_norm_train", { NORM, .relu = 1 }, "aaaav", "svvvv", "svv", 24, false, false },
     { "batch_norm_train", { NORM }, "maaav", "svvvv", "svv", 24, false, true },
+    { "batch_norm_train", { NORM }, "faaav", "svvvv", "svv", 24, false, true },
     { "batch_norm_grad", { NORM }, "aaaaav", "ssvvvv", "svv", 48, false, false },
     { "batch_norm_grad", { NORM, .relu = 1 }, "aaaaav", "ssvvvv", "svv", 48, false, false },
     { "batch_norm_grad", { NORM, .relu = 1, .frozen = 1 }, "aaaaav", "ssvvvv", "svv", 48, false, false },
@@ -314,7 +315,8 @@ static void prepare(bench *b, const row *r, m2s_shape s, m2snet_dtype storage, s
         void *truth = truth_array(b->truth, count);
         tensor_make(&b->in[i], count, i == 0 ? storage : M2SNET_DTYPE_F32, shift);
         for (int64_t e = 0; e < count; e++) {
-            tensor_put(&b->in[i], e, number(r->kinds[i], &random));
+            bool far = r->kinds[i] == 'f' && e < s.c;
+            tensor_put(&b->in[i], e, number(r->kinds[i], &random) + (far ? 1000.0 : 0.0));
             double stored = tensor_get(&b->in[i], e);
             if (b->truth == M2SNET_DTYPE_F32) {
                 ((float *)truth)[e] = (float)stored;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One training step of the whole M2SNet with the VGG-16 loss network, 2 x 96 x 96, against truth that was computed in
  * float64 and stored in float32 (tests/data/parity): each term, every gradient, running statistics, every parameter
- * after the step; with the paper's weighted BCE and with the plain one of the released code. */
+ * after the step; with the paper's weighted BCE and with the plain one of the released code.
+ *
+ *     test_training_step [--backend NAME]   that one alone, in F32 (cuda: M2SNET_BACKEND_PATH) */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -301,16 +303,35 @@ static void test_cpu_plain(void **state)
     compare_step("cpu", M2SNET_DTYPE_F32, true, &float32_bounds);
 }
 
-int main(void)
+static const char *other;
+
+static void test_other_weighted(void **state)
+{
+    (void)state;
+    compare_step(other, M2SNET_DTYPE_F32, false, &float32_bounds);
+}
+
+static void test_other_plain(void **state)
+{
+    (void)state;
+    compare_step(other, M2SNET_DTYPE_F32, true, &float32_bounds);
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference_weighted),
         cmocka_unit_test(test_cpu_weighted),
         cmocka_unit_test(test_cpu_plain),
     };
+    const struct CMUnitTest others[] = {
+        cmocka_unit_test(test_other_weighted),
+        cmocka_unit_test(test_other_plain),
+    };
 
     load_truth();
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    other = argc > 2 && strcmp(argv[1], "--backend") == 0 ? argv[2] : NULL;
+    int failed = other != NULL ? cmocka_run_group_tests(others, NULL, NULL) : cmocka_run_group_tests(tests, NULL, NULL);
     free(truth);
     free(entries);
     return failed;
