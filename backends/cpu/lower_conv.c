@@ -88,7 +88,8 @@ m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error
     m2snet_status status;
 
     if (weights.kh != 3 || weights.kw != 3 || attrs->stride != 1 || attrs->pad != 1 || attrs->dilation != 1 ||
-        attrs->groups != 1 || !m2s_winograd_choose(step->kernels, src.n, src.h, src.w, src.c, weights.o, &winograd)) {
+        attrs->groups != 1 || attrs->form != 0 ||
+        !m2s_winograd_choose(step->kernels, src.n, src.h, src.w, src.c, weights.o, &winograd)) {
         return M2SNET_STATUS_UNSUPPORTED;
     }
     M2S_TRY(add_detail(lowering, sizeof *detail, error));

@@ -88,7 +88,7 @@ typedef struct m2s_attrs {
     int32_t scale[M2S_MAX_SCALES]; /* multi_scale_subtract: their kernel sides, ascending */
     int32_t begin, count;          /* slice_c: channels [begin, begin + count); see ops.def for others */
     int32_t frozen;                /* norms and their gradients: 1 = mean and var are constants */
-    int32_t form;                  /* which of two definitions: objectives, sgd */
+    int32_t form;                  /* which of two definitions: objectives, sgd; conv2d: 1 = see ops.def */
     int64_t h, w;                  /* resize: size of the result; gradients of windows and resize: of their src */
     double epsilon;                /* batch norm, dice, adamw */
     double alpha, beta;            /* see ops.def */

@@ -70,7 +70,7 @@ static m2s_value grad_src(m2s_graph *graph, const m2s_node *node, m2s_value diff
     m2s_shape weights = m2s_shape_of(graph, node->in[1]);
     int64_t pad = attrs.dilation * (weights.kh - 1) - attrs.pad;
 
-    attrs.relu = 0;
+    attrs.relu = attrs.form = 0;
     if (attrs.stride == 1 && attrs.groups == 1 && weights.kh == weights.kw && pad >= 0) {
         m2s_value turned = m2s_graph_node(graph, M2S_OP_transpose_weights, &node->in[1], 1, NULL);
         return m2s_conv2d(graph, diff, turned, M2S_NONE,
@@ -94,7 +94,7 @@ static void conv2d_gradient(m2s_graph *graph, const m2s_node *node, const m2s_va
         diff_in[0] = grad_src(graph, node, diff);
     }
     if (wanted[1]) {
-        attrs.relu = 0;
+        attrs.relu = attrs.form = 0;
         attrs.kernel = (int32_t)m2s_shape_of(graph, node->in[1]).kh;
         diff_in[1] = m2s_graph_node(graph, M2S_OP_conv2d_grad_weights, (m2s_value[]){ node->in[0], diff }, 2, &attrs);
     }

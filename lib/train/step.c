@@ -99,6 +99,12 @@ static m2snet_status build_forward(m2s_memory *memory, const m2s_config *config,
             m2s_graph_make_state(graph, v);
         }
     }
+    /* Winograd's transforms lose a digit or two, which is enough to turn a ReLU or a sign here and there: frozen
+     * gradients would be off by 1e-3 instead of 1e-6. The loss network and the gradients of convolutions may have
+     * them. */
+    for (int32_t i = 0; i < graph->node_count; i++) {
+        graph->nodes[i].attrs.form = graph->nodes[i].op == M2S_OP_conv2d;
+    }
     m2s_value logits = m2s_graph_find(graph, M2S_NAME_LOGITS);
     m2s_value mask = m2s_graph_input(graph, M2S_NAME_MASK, m2s_shape_of(graph, logits));
     append_objective(graph, recipe, supervised, logits, mask);
