@@ -13,6 +13,7 @@ const char *const program_name = "m2snet-bench";
 static const char help[] =
     "Usage: m2snet-bench --model FILE [OPTION...]\n"
     "       m2snet-bench --table[=TEXT] [OPTION...]\n"
+    "       m2snet-bench --train --model FILE [--lossnet FILE|random] [OPTION...]\n"
     "Times predictions: decode (the picture from memory), pre (resize, normalise), network, post (resize back,\n"
     "components), and the operations a second of the network next to the multiply-add peak of this machine,\n"
     "measured in the same process before and after.\n\n" RUN_OPTION_HELP
@@ -25,6 +26,8 @@ static const char help[] =
     "every\n"
     "                      configuration that the library has a name for (those whose name holds TEXT), with drawn\n"
     "                      weights; --seconds and --iterations count for each row\n"
+    "  --train             time training steps of --batch pictures instead (with --steps: by kernel)\n"
+    "  --lossnet FILE      with --train: with the loss network's term; \"random\": with drawn weights\n"
     "  --json              one JSON object instead of text\n"
     "  --quiet             only errors (with --json: and the object)\n" COMMON_OPTION_HELP
     "Exit status: 0 done, 1 something failed, 2 the command line makes no sense.\n";
@@ -36,6 +39,8 @@ enum {
     OPTION_ITERATIONS,
     OPTION_STEPS,
     OPTION_TABLE,
+    OPTION_TRAIN,
+    OPTION_LOSSNET,
     OPTION_JSON,
     OPTION_QUIET
 };
@@ -46,6 +51,8 @@ static const struct option option_table[] = { { "batch", required_argument, NULL
                                               { "iterations", required_argument, NULL, OPTION_ITERATIONS },
                                               { "steps", no_argument, NULL, OPTION_STEPS },
                                               { "table", optional_argument, NULL, OPTION_TABLE },
+                                              { "train", no_argument, NULL, OPTION_TRAIN },
+                                              { "lossnet", required_argument, NULL, OPTION_LOSSNET },
                                               { "json", no_argument, NULL, OPTION_JSON },
                                               { "quiet", no_argument, NULL, OPTION_QUIET },
                                               RUN_OPTION_ROWS,
@@ -71,6 +78,11 @@ static bool parse_option(int option, settings *set)
     case OPTION_TABLE:
         set->table_part = optarg;
         return set->table = true;
+    case OPTION_TRAIN:
+        return set->train = true;
+    case OPTION_LOSSNET:
+        set->lossnet = optarg;
+        return true;
     case OPTION_JSON:
         return set->json = true;
     case OPTION_QUIET:
@@ -88,6 +100,12 @@ static int check(const settings *set)
     }
     if (set->table && (set->run.width != 0 || set->image != NULL || set->steps)) {
         return usage_error("--table has sizes of its own, no picture and no steps");
+    }
+    if (set->train && (set->table || set->image != NULL)) {
+        return usage_error("--train times steps of drawn pictures: it goes with neither --table nor --image");
+    }
+    if (set->lossnet != NULL && !set->train) {
+        return usage_error("--lossnet is for --train");
     }
     if (!set->table && set->run.model == NULL) {
         return usage_error("--model is missing");
@@ -140,7 +158,7 @@ int main(int argc, char **argv)
         return usage_error("%s: unexpected; a picture goes with --image", argv[optind]);
     }
     set.predict.control.cancel = interrupt_install();
-    code = set.table ? run_table(&set) : bench_model(&set);
+    code = set.table ? run_table(&set) : set.train ? run_training(&set) : bench_model(&set);
     interrupt_remove(set.predict.control.cancel);
     return finish(code);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The parts of m2snet-bench: the picture (bench_picture.c), measuring a model (bench_measure.c) and what is said of it
- * (bench_report.c), and the table of all configurations (bench_table.c). */
+ * (bench_report.c), the table of all configurations (bench_table.c), and steps of training (bench_training.c). */
 #ifndef EXAMPLES_BENCH_H
 #define EXAMPLES_BENCH_H
 
@@ -22,6 +22,8 @@ typedef struct settings {
     bool steps, json, quiet;
     bool table;
     const char *table_part; /* only configurations whose name holds this; NULL = all */
+    bool train;
+    const char *lossnet; /* of training: NULL = none, "random" = VGG-16 with drawn weights, else a file */
     m2snet_predict_options predict;
 } settings;
 
@@ -78,5 +80,10 @@ const char *precision_name(const settings *set);
 
 /* Measures and prints every configuration. Returns an exit code. */
 int run_table(const settings *set);
+
+/* ---- bench_training.c ---- */
+
+/* Measures and reports training steps. Returns an exit code. */
+int run_training(const settings *set);
 
 #endif

@@ -8,6 +8,9 @@ case ${1:-} in
 -h | --help)
     cat <<'TEXT'
 Usage: scripts/compare.sh --model FILE [--size N] [--threads N] [--rounds N] [--json FILE]
+       scripts/compare.sh --train --model FILE [--size N] [--batch N] [--threads N] [--rounds N] [--steps N]
+                          [--no-lossnet] [--json FILE]
+The second form times training steps, in images a second, and peaks of memory.
 Environment: PYTHON (default python3), an interpreter with torch, and onnxruntime or openvino where they are to be
 compared. FILE is a .safetensors model (m2snet-convert makes one of a .pth).
 TEXT
@@ -16,4 +19,8 @@ TEXT
 esac
 bin=${M2SNET_BIN_DIR:-$here/../build/release/bin}
 [ -x "$bin/m2snet-bench" ] || { echo "compare: build first: scripts/build.sh" >&2; exit 1; }
+if [ "${1:-}" = --train ]; then
+    shift
+    exec "${PYTHON:-python3}" "$here/compare/training.py" --bin "$bin" "$@"
+fi
 exec "${PYTHON:-python3}" "$here/compare/compare.py" --bin "$bin" "$@"
