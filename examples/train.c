@@ -179,6 +179,43 @@ static m2snet_status fit(run *r, m2snet_fit_end *end, m2snet_error *error)
     return m2snet_trainer_fit(r->trainer, r->data, validates ? r->data : NULL, fit, end, error);
 }
 
+/* What a run would need, and whether it could begin: a run that is cancelled before its first step. */
+static int check_run(run *r)
+{
+    settings *set = r->set;
+    m2snet_trainer_info info = { .struct_size = sizeof info };
+    m2snet_plan_info plan = { .struct_size = sizeof plan };
+    m2snet_cancel *cancel = r->cancel;
+    m2snet_error error = { 0 };
+    m2snet_fit_end end;
+    m2snet_status status = m2snet_cancel_create(&r->cancel, &error);
+    int32_t side = 0;
+
+    if (status == M2SNET_STATUS_OK) {
+        m2snet_cancel_request(r->cancel);
+        status = fit(r, &end, &error);
+    }
+    m2snet_cancel_destroy(r->cancel);
+    r->cancel = cancel;
+    if (status != M2SNET_STATUS_CANCELLED) { /* as far as it should come */
+        return library_error(NULL, &error);
+    }
+    for (int32_t i = 0; i < set->fit.size_count; i++) {
+        side = set->fit.sizes_px[i] > side ? set->fit.sizes_px[i] : side;
+    }
+    status = m2snet_trainer_plan_info(r->trainer, set->fit.batch, side, side, &plan, &error);
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_trainer_get_info(r->trainer, &info, &error);
+    }
+    if (status != M2SNET_STATUS_OK) {
+        return library_error(NULL, &error);
+    }
+    progress_bar_line(&r->bar, "a step of %d pictures of %d px: %.0f MB beside %.0f MB of state%s; nothing was written",
+                      (int)set->fit.batch, (int)side, (double)plan.arena_bytes * 1e-6, (double)info.state_bytes * 1e-6,
+                      set->trainer.recompute ? "" : " (--recompute needs less)");
+    return EXIT_DONE;
+}
+
 static bool is_there(const char *path)
 {
     return access(path, F_OK) == 0;
@@ -277,10 +314,13 @@ static int train(run *r)
     if (status != M2SNET_STATUS_OK) {
         return library_error(NULL, &error);
     }
-    if (!write_recipe(r->set)) {
+    if (!r->set->check && !write_recipe(r->set)) {
         return EXIT_FAILED;
     }
     print_begin(r);
+    if (r->set->check) {
+        return check_run(r);
+    }
     log_begin(&r->log, r->set, &r->bar);
     status = fit(r, &end, &error);
     int code = print_end(r, status, end, &error);
@@ -299,7 +339,7 @@ int main(int argc, char **argv)
 
     if (code == EXIT_DONE) {
         progress_bar_start(&r.bar, set.quiet != 0, 0);
-        code = prepare_output(&r);
+        code = set.check ? EXIT_DONE : prepare_output(&r);
         if (code == EXIT_DONE) {
             r.cancel = interrupt_install();
             code = train(&r);

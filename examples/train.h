@@ -52,7 +52,7 @@ typedef struct settings {
     m2snet_trainer_options trainer;
     m2snet_fit_options fit;
     m2snet_augment_options augment;
-    int32_t resume, overwrite, quiet;
+    int32_t resume, overwrite, check, quiet;
 } settings;
 
 /* ---- train_options.c ---- */

@@ -91,6 +91,7 @@ static const row rows[] = {
     TEXT("output", output, "DIR  of models, checkpoint, log and page; made where missing"),
     FLAG("resume", resume, "go on from the checkpoint in DIR, where there is one, bit for bit"),
     FLAG("overwrite", overwrite, "begin anew where DIR has a checkpoint"),
+    FLAG("check", check, "look over settings and pictures, say what a run would need, and end; writes nothing"),
     HEADING("Pictures"),
     OTHER(KIND_PATHS, "data", data, 0, 0, "PATH  a folder with images/ and masks/, or a CSV list; again for more sets"),
     OTHER(KIND_PATHS, "validation-data", validation_data, 0, 0, "PATH  the same, for validation alone"),
@@ -483,7 +484,7 @@ static void put_row(json_writer *json, const settings *set, const row *r)
 /* What says how to run rather than what to do. */
 static bool is_of_the_run(const char *name)
 {
-    static const char *const names[] = { "output", "resume", "overwrite", "quiet", "max-steps", NULL };
+    static const char *const names[] = { "output", "resume", "overwrite", "check", "quiet", "max-steps", NULL };
 
     for (int i = 0; names[i] != NULL; i++) {
         if (strcmp(names[i], name) == 0) {
@@ -552,7 +553,8 @@ static void print_help(void)
     fputs(usage_end, stdout);
 }
 
-enum { CODE_RECIPE = 2000, CODE_HELP, CODE_VERSION };
+/* Beyond what getopt_long says itself ('?'). */
+enum { CODE_ROW = 1000, CODE_RECIPE = 2000, CODE_HELP, CODE_VERSION };
 
 static void make_table(struct option *table)
 {
@@ -562,7 +564,7 @@ static void make_table(struct option *table)
         if (rows[i].kind != KIND_HEADING) {
             table[count++] =
                 (struct option){ rows[i].name, rows[i].kind == KIND_FLAG ? optional_argument : required_argument, NULL,
-                                 i };
+                                 CODE_ROW + i };
         }
     }
     table[count++] = (struct option){ "recipe", required_argument, NULL, CODE_RECIPE };
@@ -602,7 +604,7 @@ static int read_line(settings *set, int argc, char **argv, reading what)
             }
             continue;
         }
-        const row *r = &rows[code];
+        const row *r = &rows[code - CODE_ROW];
         bool is_preset = strcmp(r->name, "preset") == 0;
         if ((what == READ_PRESET && is_preset && (!apply_preset(set, optarg) || !set_text(set, r, optarg))) ||
             (what == READ_OPTIONS && r->kind == KIND_FLAG && !set_value(set, r, optarg != NULL ? optarg : "1", -1))) {
@@ -627,7 +629,7 @@ static int check(settings *set)
     if (set->data.count == 0) {
         return usage_error("--data is missing: a folder with images/ and masks/, or a CSV list");
     }
-    if (set->output == NULL || set->output[0] == '\0') {
+    if (!set->check && (set->output == NULL || set->output[0] == '\0')) {
         return usage_error("--output is missing: the folder of models, checkpoint and log");
     }
     if (set->model != NULL && set->network != NULL) {

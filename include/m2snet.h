@@ -1146,13 +1146,13 @@ typedef struct m2snet_epoch_row {
     size_t struct_size;
     int64_t epoch, epochs; /* epoch from 0 */
     int64_t step, updates;
-    double loss, bce, iou, dice, cross_entropy, lossnet; /* means over the epoch's finite steps (since a resume) */
+    double loss, bce, iou, dice, cross_entropy, lossnet; /* means over the epoch's finite steps */
     double rate;                                         /* of the last step */
-    int64_t images;                                      /* seen in this epoch (since a resume) */
-    int64_t bad_steps;                                   /* skipped in this epoch (since a resume) */
+    int64_t images;                                      /* seen in this epoch */
+    int64_t bad_steps;                                   /* skipped in this epoch */
     int64_t unreadable;                                  /* pictures skipped in this run */
-    double seconds, validation_seconds, waiting_seconds;
-    int32_t validated; /* 0: the rest is not set */
+    double seconds, validation_seconds, waiting_seconds; /* of the epoch's part in this run */
+    int32_t validated;                                   /* 0: the rest is not set */
     double validation_dice, validation_iou;
     int32_t validation_images;
     int32_t is_best;
@@ -1193,7 +1193,8 @@ typedef struct m2snet_fit_options {
     int32_t patience;            /* stop when so many validations in a row were no best one; 0: none */
     const char *checkpoint_path; /* the whole state; NULL: none is written */
     int64_t checkpoint_every;    /* steps; 0: at the end of every epoch only */
-    int32_t resume;              /* 1: go on from checkpoint_path where there is such a file */
+    int32_t resume;              /* 1: go on from checkpoint_path where there is such a file; a run that patience or
+                                  * the last epoch ended has nothing left to do */
     const char *best_path;       /* model file of the best validation; NULL: none is written */
     const char *last_path;       /* model file of every epoch's end; NULL: none is written */
     const char *metadata_json;   /* object of strings for the model files ("m2snet.license": ...); NULL: none */

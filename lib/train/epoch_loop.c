@@ -196,6 +196,14 @@ static m2snet_status call_back(loop *l, const m2snet_epoch_row *row, m2snet_erro
     return m2s_trainer_enter(l->trainer, error);
 }
 
+static void look_at_patience(loop *l)
+{
+    if (l->options.patience > 0 && l->trainer->position.validations >= l->options.patience) {
+        l->end = M2SNET_FIT_PATIENCE;
+        l->ended = true;
+    }
+}
+
 static m2snet_status end_epoch(loop *l, m2snet_error *error)
 {
     m2s_position *position = &l->trainer->position;
@@ -218,12 +226,9 @@ static m2snet_status end_epoch(loop *l, m2snet_error *error)
     next.batch = 0;
     next.sums = (m2s_epoch_sums){ 0 };
     *position = next;
+    M2S_TRY(call_back(l, &row, error)); /* before the checkpoint: a run that is killed here tells of this epoch again */
     M2S_TRY(save_checkpoint(l, error));
-    M2S_TRY(call_back(l, &row, error));
-    if (l->options.patience > 0 && next.validations >= l->options.patience) {
-        l->end = M2SNET_FIT_PATIENCE;
-        l->ended = true;
-    }
+    look_at_patience(l);
     l->epoch_start_ns = m2s_now_ns();
     l->waited_s = 0.0;
 fail:
@@ -236,6 +241,7 @@ static m2snet_status run(loop *l, m2snet_error *error)
     m2snet_status status = M2SNET_STATUS_OK;
 
     l->epoch_start_ns = m2s_now_ns();
+    look_at_patience(l);
     while (position->epoch < l->options.epochs && !l->ended) {
         M2S_TRY(take_steps(l, error));
         if (!l->ended) {

@@ -344,6 +344,14 @@ static void test_patience(void **state)
     assert_int_equal(r.epochs, 3);
     assert_int_equal(r.epoch_row.best_epoch, 0);
     assert_int_equal(r.epoch_row.is_best, 0);
+    r.fit.resume = 1;
+    end = M2SNET_FIT_DONE;
+    OK(run(&r, trainer, &end, &error)); /* it has ended */
+    assert_int_equal(end, M2SNET_FIT_PATIENCE);
+    assert_int_equal(r.rows, 0);
+    r.fit.patience = 3; /* unless one has more of it */
+    OK(run(&r, trainer, &end, &error));
+    assert_int_equal(r.epochs, 1);
     m2snet_trainer_destroy(trainer);
     rig_end(&r);
 }

@@ -28,6 +28,11 @@ silent
 equal "$work/a/last.safetensors" "$work/b/last.safetensors"
 equal "$work/a/checkpoint.safetensors" "$work/b/checkpoint.safetensors"
 
+# Less memory, the same files.
+run 0 train "${tiny[@]}" --recompute --samples 2 --epochs 3 --output "$work/less"
+equal "$work/a/last.safetensors" "$work/less/last.safetensors"
+equal "$work/a/checkpoint.safetensors" "$work/less/checkpoint.safetensors"
+
 # Its recipe does the same again; options count more.
 run 0 train --recipe "$work/a/recipe.json" --output "$work/c"
 equal "$work/a/checkpoint.safetensors" "$work/c/checkpoint.safetensors"
@@ -48,6 +53,17 @@ run 0 train "${tiny[@]}" --epochs 3 --output "$work/e" --resume
 equal "$work/a/last.safetensors" "$work/e/last.safetensors"
 run 0 train "${tiny[@]}" --epochs 1 --output "$work/e" --overwrite
 [ "$(wc -l <"$work/e/steps.csv")" -eq 3 ] || complain "--overwrite should begin the logs anew"
+
+# From another's weights; more maps; no better validation for a while.
+classes=${network%?},\"classes\":[\"a\",\"b\"]}
+run 0 train "${tiny[@]}" --start "$work/a/last.safetensors" --supervision equal --epochs 1 --output "$work/p"
+says '^([0-9]+) of \1 tensors are those of'
+run 0 train "${tiny[@]}" --network "$classes" --labels 128,255 --start "$work/a/last.safetensors" --epochs 1 \
+    --output "$work/q"
+says '^[0-9]+ of [0-9]+ tensors are those of .*, the others are drawn'
+run 0 train "${tiny[@]}" --learning-rate 0 --freeze-batch-norm --patience 1 --epochs 9 --output "$work/r"
+says 'no better validation for 1: ended early'
+[ "$(wc -l <"$work/r/epochs.csv")" -eq 3 ] || complain "patience 1 should end after two epochs"
 
 # An interrupt saves and says so; going on gives the same files.
 "$bin/m2snet-train" "${tiny[@]}" --epochs 400 --output "$work/f" >"$work/out" 2>"$work/err" &
@@ -105,6 +121,13 @@ says '5 pictures train, 6 validate'
 run 1 train "${settings[@]}" --data "$work/bad/list.csv" --duplicates stop --epochs 1 --output "$work/l"
 errs 'near-duplicates across the split'
 
+# Two sets, the one counted twice; nothing validates, so nothing is the best.
+run 0 train "${settings[@]}" --data "$pairs" --data "$work/bad" --weights 2,1 --split none --epochs 1 --output "$work/s"
+says '11 pictures train, 0 validate'
+[ "$(tail -1 "$work/s/epochs.csv" | cut -d, -f11)" = 16 ] || complain "2 x 5 + 6 pictures: $(cat "$work/s/epochs.csv")"
+there "$work/s/last.safetensors"
+absent "$work/s/best.safetensors"
+
 # A rate that diverges ends with a sentence; the disk that is full, too.
 run 1 train "${tiny[@]}" --epochs 50 --learning-rate 1000000 --clip-norm 0 --output "$work/m"
 errs 'diverged'
@@ -138,6 +161,8 @@ refuse 'schedule: "fast"' --schedule fast
 refuse 'unrecognized option' --speed 3
 refuse 'unexpected argument "more"' more
 refuse 'take one' --model "$model"
+run 2 train --data "$pairs" --model "$model" --start "$model" --output "$work/z"
+errs 'take one'
 refuse '2 of them for 1 sets' --weights 1,2
 refuse 'sizes: expected' --sizes 64,abc
 refuse 'preset: expected paper' --preset best
