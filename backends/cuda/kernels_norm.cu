@@ -3,7 +3,7 @@
  *
  * All normalise by the same float statistics in the same way (normalise), so that batch_norm of the statistics of
  * batch_norm_train repeats its result bit for bit, and a gradient cuts where the result was cut. */
-#include "backends/cuda/columns.cuh"
+#include "backends/cuda/spread.cuh"
 
 namespace
 {
@@ -105,33 +105,6 @@ int launch_batch_norm(const m2s_cuda_call *call)
 
 /* ---- statistics of the batch ---- */
 
-/* Sums of how far a channel's numbers are from its first one, and of the squares. The first number being one of them,
- * it is at most sqrt(pixels) deviations from the mean, so that their difference loses few of a double's digits.
- * Subtracted in double: roundings of x - first are alike for many x and would shift the mean. */
-struct spread_sums {
-    static constexpr int sums = 2, constants = 1;
-
-    const float *src;
-
-    M2S_HD void prepare(int, int channel, float *made) const
-    {
-        made[0] = src[channel];
-    }
-
-    template <int WIDTH>
-    M2S_HD void at(const float (&first)[constants][WIDTH], int64_t offset, double (&sum)[sums][WIDTH]) const
-    {
-        float x[WIDTH];
-
-        m2s_load<WIDTH>(src + offset, x);
-        for (int i = 0; i < WIDTH; i++) {
-            double beyond = static_cast<double>(x[i]) - static_cast<double>(first[0][i]);
-            sum[0][i] += beyond;
-            sum[1][i] += beyond * beyond;
-        }
-    }
-};
-
 struct spread_finish {
     static constexpr int sums = 2;
 
@@ -141,10 +114,7 @@ struct spread_finish {
 
     M2S_HD void column(int, int channel, const double (&total)[sums]) const
     {
-        double beyond = total[0] / pixels, square = total[1] / pixels - beyond * beyond;
-
-        mean[channel] = static_cast<float>(static_cast<double>(src[channel]) + beyond);
-        var[channel] = static_cast<float>(square < 0.0 ? 0.0 : square);
+        m2s_spread_of(total, src[channel], pixels, mean + channel, var + channel);
     }
 };
 
@@ -192,7 +162,7 @@ int launch_batch_norm_train(const m2s_cuda_call *call)
     const float *src = static_cast<const float *>(args->in[0]);
     float *mean = static_cast<float *>(args->out[1]), *var = static_cast<float *>(args->out[2]);
     spread_finish finish = { src, mean, var, static_cast<double>(pixels_of(shape)) };
-    int error = launch_totals(call, spread_sums{ src }, finish, width_of(shape.c, &args->in[0], 1, sizeof(float)));
+    int error = launch_totals(call, m2s_spread_sums{ src }, finish, width_of(shape.c, &args->in[0], 1, sizeof(float)));
 
     return error != 0 ? error : launch_norm_as<float>(call, mean, var);
 }
