@@ -410,7 +410,7 @@ static int report(const evaluation *all)
     fine = (set->csv == NULL || write_csv(all)) && fine;
     fine = (set->html == NULL || write_page(all, &comparisons)) && fine;
     for (int i = 0; i < all->count; i++) {
-        fine = fine && all->sets[i].failed == 0 && all->sets[i].pairs.unmatched == 0;
+        fine = fine && all->sets[i].failed == 0 && all->sets[i].pairs.unmatched.count == 0;
     }
     return fine ? EXIT_DONE : EXIT_FAILED;
 }

@@ -40,7 +40,7 @@ double spacing_x(const settings *set, int32_t index);
 /* Files that belong together; number i of each list. */
 typedef struct pair_list {
     path_list names, predictions, masks;
-    size_t unmatched; /* files without a partner, complained about */
+    path_list unmatched, reasons; /* stems without a partner, complained about */
 } pair_list;
 void pair_list_free(pair_list *list);
 
@@ -54,8 +54,8 @@ typedef struct score_set {
     char *name;
     const char *folder;
     pair_list pairs;
-    m2snet_evaluator *evaluator; /* pairs in the order of the list; with a model without the failed ones */
-    int32_t failed;
+    m2snet_evaluator *evaluator; /* pairs in the order of the list, then what is unmatched, as failures */
+    int32_t failed;              /* without the unmatched */
 } score_set;
 
 typedef struct evaluation {
@@ -67,7 +67,7 @@ typedef struct evaluation {
     m2snet_cancel *cancel;
 } evaluation;
 
-/* Scores every set; its pairs are there. Pairs that fail are complained about and counted. */
+/* Scores every set; its pairs are there. Pairs that fail are counted; print_problems names them. */
 m2snet_status score_sets(evaluation *all, m2snet_error *error);
 /* The prediction of one pair, as it is scored: read from its file, or made by the model. Release it with
  * m2snet_image_release or, where *result is not NULL, destroy that instead. */

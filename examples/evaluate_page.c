@@ -129,7 +129,7 @@ static void write_counts(FILE *page, const evaluation *all)
         fputs("<tr><td>", page);
         html_text(page, scored->name);
         fprintf(page, "</td><td>%d</td><td>%d</td><td>%zu</td><td>%d</td><td>%d</td><td>%d</td>", info.scored,
-                scored->failed, scored->pairs.unmatched, info.empty_masks, info.empty_predictions, info.warned);
+                scored->failed, scored->pairs.unmatched.count, info.empty_masks, info.empty_predictions, info.warned);
         write_number(page, calibration.ece, 4, "");
         write_number(page, calibration.brier, 4, "");
         write_number(page, areas.bias, 1, "");

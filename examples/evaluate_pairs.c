@@ -11,6 +11,16 @@ void pair_list_free(pair_list *list)
     path_list_free(&list->names);
     path_list_free(&list->predictions);
     path_list_free(&list->masks);
+    path_list_free(&list->unmatched);
+    path_list_free(&list->reasons);
+}
+
+/* Takes reason. */
+static void add_unmatched(pair_list *list, const char *stem, char *reason)
+{
+    complain("%s", reason);
+    path_list_add(&list->unmatched, format_text("%s", stem));
+    path_list_add(&list->reasons, reason);
 }
 
 static char *stem_of(const char *path)
@@ -53,10 +63,13 @@ static void drop_ambiguous(stemmed *sorted, size_t count, pair_list *list)
         while (end < count && compare_stems(&sorted[i], &sorted[end]) == 0) {
             end++;
         }
+        if (end - i > 1) {
+            add_unmatched(list, sorted[i].stem,
+                          format_text("%s: %zu files of this folder have the stem \"%s\"", sorted[i].path, end - i,
+                                      sorted[i].stem));
+        }
         for (size_t k = i; end - i > 1 && k < end; k++) {
-            complain("%s: another file of this folder has the stem \"%s\" too", sorted[k].path, sorted[k].stem);
             sorted[k].used = true;
-            list->unmatched += k == i;
         }
         i = end;
     }
@@ -73,8 +86,7 @@ static void match_files(const path_list *predictions, const path_list *masks, pa
         stemmed *partner = bsearch(&right[i], left, predictions->count, sizeof(*left), compare_stems);
 
         if (partner == NULL && !right[i].used) {
-            complain("%s: no prediction of this stem", right[i].path);
-            list->unmatched++;
+            add_unmatched(list, right[i].stem, format_text("%s: no prediction of this stem", right[i].path));
         } else if (partner != NULL && !partner->used && !right[i].used) {
             path_list_add(&list->names, format_text("%s", right[i].stem));
             path_list_add(&list->predictions, format_text("%s", partner->path));
@@ -86,8 +98,7 @@ static void match_files(const path_list *predictions, const path_list *masks, pa
     }
     for (size_t i = 0; i < predictions->count; i++) {
         if (!left[i].used) {
-            complain("%s: no mask of this stem", left[i].path);
-            list->unmatched++;
+            add_unmatched(list, left[i].stem, format_text("%s: no mask of this stem", left[i].path));
         }
         free(left[i].stem);
     }

@@ -119,7 +119,7 @@ static m2snet_status open_model(evaluation *all, m2snet_error *error)
     return status;
 }
 
-/* Pictures that fail are complained about and counted; OUT_OF_MEMORY and CANCELLED end it. */
+/* Pictures that fail are counted; OUT_OF_MEMORY and CANCELLED end it. */
 static m2snet_status score_pictures(evaluation *all, score_set *scored, m2snet_error *error)
 {
     progress_bar bar;
@@ -129,14 +129,27 @@ static m2snet_status score_pictures(evaluation *all, score_set *scored, m2snet_e
     for (size_t i = 0; status == M2SNET_STATUS_OK && i < scored->pairs.names.count; i++) {
         status = score_picture(all, scored, i, error);
         if (status != M2SNET_STATUS_OK && status != M2SNET_STATUS_OUT_OF_MEMORY && status != M2SNET_STATUS_CANCELLED) {
-            progress_bar_clear(&bar);
-            complain("%s: %s", scored->pairs.names.items[i], error->message);
+            m2snet_error why = *error;
+
+            status = m2snet_evaluator_add_failure(scored->evaluator, scored->pairs.names.items[i], status, why.message,
+                                                  error);
             scored->failed++;
-            status = M2SNET_STATUS_OK;
         }
         progress_bar_step(&bar);
     }
     progress_bar_clear(&bar);
+    return status;
+}
+
+static m2snet_status add_unmatched(score_set *scored, m2snet_error *error)
+{
+    const pair_list *list = &scored->pairs;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (size_t i = 0; status == M2SNET_STATUS_OK && i < list->unmatched.count; i++) {
+        status = m2snet_evaluator_add_failure(scored->evaluator, list->unmatched.items[i], M2SNET_STATUS_MISMATCH,
+                                              list->reasons.items[i], error);
+    }
     return status;
 }
 
@@ -150,6 +163,9 @@ m2snet_status score_sets(evaluation *all, m2snet_error *error)
         status = m2snet_evaluator_create(all->context, &all->set->options, &scored->evaluator, error);
         if (status == M2SNET_STATUS_OK) {
             status = all->set->run.model != NULL ? score_pictures(all, scored, error) : score_files(all, scored, error);
+        }
+        if (status == M2SNET_STATUS_OK) {
+            status = add_unmatched(scored, error);
         }
     }
     return status;

@@ -126,7 +126,7 @@ static void print_folds(const settings *set, const m2snet_evaluator *evaluator, 
 static void print_counts(const settings *set, const score_set *scored, const m2snet_set_info *info)
 {
     printf("%d pairs scored, %d failed, %zu without a partner\n", info->scored, scored->failed,
-           scored->pairs.unmatched);
+           scored->pairs.unmatched.count);
     if (set->options.label_count == 0) {
         printf("empty masks: %d (%s), empty predictions: %d, both: %d\n", info->empty_masks,
                set->options.empty == M2SNET_EMPTY_SKIP  ? "left out of all means"
@@ -294,7 +294,8 @@ static void print_set_problems(const score_set *scored, const char *prefix)
     m2snet_scores scores = { .struct_size = sizeof(scores) };
     m2snet_label_scores label = { .struct_size = sizeof(label) };
 
-    for (int32_t i = 0; i < m2snet_evaluator_count(evaluator); i++) {
+    /* the unmatched come last and were complained about before */
+    for (int32_t i = 0; i < m2snet_evaluator_count(evaluator) - (int32_t)scored->pairs.unmatched.count; i++) {
         m2snet_error error;
         m2snet_status status = m2snet_evaluator_image_scores(evaluator, i, &scores, &error);
 

@@ -665,6 +665,10 @@ typedef struct m2snet_file_pair {
 M2SNET_API m2snet_status m2snet_evaluator_add_files(m2snet_evaluator *evaluator, const m2snet_file_pair *pairs,
                                                     int32_t count, const m2snet_control *control, int32_t *failed,
                                                     m2snet_error *error);
+/* Appends a pair that could not get as far as scores (its picture could not be segmented, it has no partner), so that
+ * it is counted and named as a failure. failure: any status but OK. */
+M2SNET_API m2snet_status m2snet_evaluator_add_failure(m2snet_evaluator *evaluator, const char *name,
+                                                      m2snet_status failure, const char *message, m2snet_error *error);
 
 M2SNET_API int32_t m2snet_evaluator_count(const m2snet_evaluator *evaluator); /* failed ones included */
 M2SNET_API const char *m2snet_evaluator_name(const m2snet_evaluator *evaluator, int32_t index);

@@ -151,6 +151,24 @@ fail:
     return status;
 }
 
+m2snet_status m2snet_evaluator_add_failure(m2snet_evaluator *evaluator, const char *name, m2snet_status failure,
+                                           const char *message, m2snet_error *error)
+{
+    m2snet_status status;
+
+    M2S_REQUIRE(evaluator);
+    M2S_REQUIRE(name);
+    M2S_REQUIRE(message);
+    if (failure == M2SNET_STATUS_OK) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "failure is OK: expected another status");
+    }
+    M2S_TRY(m2s_evaluator_enter(evaluator, error));
+    status = m2s_evaluator_add_failure(evaluator, name, failure, message, error);
+    m2s_evaluator_leave(evaluator);
+fail:
+    return status;
+}
+
 int32_t m2snet_evaluator_count(const m2snet_evaluator *evaluator)
 {
     return evaluator != NULL ? evaluator->count : 0;

@@ -170,6 +170,32 @@ fail:
     return status;
 }
 
+m2snet_status m2s_evaluator_add_failure(m2snet_evaluator *evaluator, const char *name, m2snet_status failure,
+                                        const char *message, m2snet_error *error)
+{
+    m2s_memory *memory = &evaluator->context->memory;
+    m2s_item item = { .status = failure };
+    m2snet_status status;
+
+    M2S_TRY(reserve_items(evaluator, 1, error));
+    M2S_TRY(name_item(memory, name, &item, error));
+    if (!m2s_is_utf8(message, strlen(message))) {
+        status = m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "message %s: expected UTF-8",
+                          m2s_quote(message, strlen(message)).text);
+        goto fail;
+    }
+    item.message = m2s_strdup(memory, message);
+    if (item.message == NULL) {
+        status = m2s_fail_memory(error, "a message", strlen(message) + 1);
+        goto fail;
+    }
+    evaluator->items[evaluator->count++] = item;
+    return status;
+fail:
+    release_item(memory, &item);
+    return status;
+}
+
 /* What the workers of one call share: each chunk is a pair and writes only its own item. */
 typedef struct file_job {
     m2s_memory *memory;

@@ -39,6 +39,8 @@ m2snet_status m2s_evaluator_add(m2snet_evaluator *evaluator, const char *name, c
                                 const m2snet_image *mask, m2snet_error *error);
 m2snet_status m2s_evaluator_add_files(m2snet_evaluator *evaluator, const m2snet_file_pair *pairs, int32_t count,
                                       const m2snet_control *control, int32_t *failed, m2snet_error *error);
+m2snet_status m2s_evaluator_add_failure(m2snet_evaluator *evaluator, const char *name, m2snet_status failure,
+                                        const char *message, m2snet_error *error);
 
 /* Whether item enters the means: scored, and not skipped for an empty mask. */
 bool m2s_evaluator_counts(const m2snet_evaluator *evaluator, const m2s_item *item);

@@ -85,9 +85,12 @@ errs 'lonely\.png: no mask of this stem'
 errs 'widow\.png: no prediction of this stem'
 errs 'size: the prediction has 5 x 7 pixels and the mask 44 x 48'
 errs 'broken: .*broken\.png'
-errs 'twice\.(png|JPG): another file of this folder has the stem "twice" too'
+errs 'twice\.(png|JPG): 2 files of this folder have the stem "twice"'
 errs 'warning: v24_gt_01: .*0 and 1'
-[ "$(value "$work/d.json" counts.failed)" = 2 ] || complain "the failures are not counted"
+[ "$(grep -c 'lonely' "$work/err")" -eq 1 ] || complain "what has no partner is named more than once"
+[ "$(value "$work/d.json" counts.failed)" = 5 ] || complain "the failures are not counted"
+[ "$(value "$work/d.json" failures.2.name failures.3.name failures.4.name | tr '\n' ' ')" = '"twice" "widow" "lonely" ' ] ||
+    complain "what has no partner is not in the JSON"
 [ "$(value "$work/d.json" failures.1.name)" = '"size"' ] || complain "the failures are not named"
 run 1 evaluate "$p" "$m" --resize
 says '^7 pairs scored, 1 failed'
@@ -108,6 +111,18 @@ says '^5 pairs scored, 0 failed'
 run 0 segment --model "$model" --output "$work/maps" --threads 2 --quiet "$pictures"
 run 0 evaluate --json "$work/g.json" "$work/maps" "$data/demo-polyps/masks"
 equal "$work/f.json" "$work/g.json"
+# A picture that fails is named everywhere, and the rest is scored.
+mkdir "$work/some"
+cp "$pictures/"* "$work/some"
+echo 'no picture' >"$work/some/cju0qx73cjw570799j4n5cjze.jpg"
+run 1 evaluate --model "$model" --json "$work/g.json" --csv "$work/g.csv" --html "$work/g.html" "$work/some" \
+    "$data/demo-polyps/masks"
+says '^4 pairs scored, 1 failed, 0 without a partner'
+errs 'cju0qx73cjw570799j4n5cjze: .*neither PNG nor JPEG'
+[ "$(value "$work/g.json" counts.failed counts.scored failures.0.name | tr '\n' ' ')" = '1 4 "cju0qx73cjw570799j4n5cjze" ' ] ||
+    complain "the picture that failed is not in the JSON"
+grep -q 'failed</td><td>.*cju0qx73cjw570799j4n5cjze' "$work/g.html" || complain "the picture that failed is not on the page"
+[ "$(wc -l <"$work/g.csv")" -eq 6 ] || complain "the CSV should have a head, four images and the set"
 run 1 evaluate --model "$work/no.safetensors" "$pictures" "$data/demo-polyps/masks"
 
 # The page: everything in it, nothing fetched, names escaped, whatever the number of images.

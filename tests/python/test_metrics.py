@@ -235,19 +235,39 @@ class Sets(Compared):
             with self.assertWarnsRegex(m2snet.M2snetWarning, "alone.png"):
                 again = m2snet.evaluate(left, right)
             self.assertEqual(again.unmatched, [os.path.join(left, "alone.png")])
-            self.assertEqual((again.counts["scored"], again.counts["failed"]), (2, 2))
-            self.assertEqual([entry.name for entry in again.failures], study.names[1:3])
+            self.assertEqual((again.counts["scored"], again.counts["failed"]), (2, 3))
+            self.assertEqual([entry.name for entry in again.failures], study.names[1:3] + ["alone"])
             self.assertIn("3 x 3", again.failures[1].message)
+            self.assertIn("alone.png: no mask of this stem", again.failures[2].message)
             self.assertEqual([name for name, _ in again.images], [study.names[0], study.names[3]])
             with self.assertRaises(m2snet.FormatError):
                 again.scores(1)
             with self.assertRaises(IndexError):
-                again.scores(4)
+                again.scores(5)
             os.mkdir(os.path.join(folder, "empty"))
             with self.assertRaisesRegex(ValueError, "no pair"):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     m2snet.evaluate(os.path.join(folder, "empty"), right)
+
+    def test_failures_of_mixed_lists(self):
+        good = np.ones((6, 7), np.uint8) * 255
+        pairs = [(good, good), ("/no/such/file.png", good), (good, good[:5]), (b"no picture", good)]
+        study = m2snet.evaluate([good, "/no/such/file.png", good], [good] * 3)
+        self.assertEqual((study.counts["scored"], study.counts["failed"]), (2, 1))
+        self.assertEqual((study.failures[0].name, study.names), ("1", ["0", "1", "2"]))
+        with self.assertRaises(m2snet.FileError):
+            study.scores(1)
+        for prediction, mask in pairs[2:]:  # these are the caller's own
+            with self.assertRaises(m2snet.M2snetError):
+                m2snet.evaluate([prediction], [mask])
+        study.add_failure("été \udcff", KeyError("nothing there"))
+        study.add_failure("empty", ValueError())
+        self.assertEqual([entry.name for entry in study.failures], ["1", "été \\udcff", "empty"])
+        self.assertEqual([entry.message for entry in study.failures[1:]], ["'nothing there'", "ValueError"])
+        with self.assertRaises(m2snet.InvalidArgumentError):
+            study.scores(3)
+        self.assertEqual(study.counts["failed"], 3)
 
     def test_curve(self):
         names = vector_names()[8:12]

@@ -250,6 +250,7 @@ static void test_files(void **state)
     m2snet_context *context = open_context("cpu", 3);
     m2snet_scores from_file, from_memory;
     m2snet_error error;
+    const char *json;
     scratch files;
     pair f;
     char good[160], mask[160], small[160], text[160], coded[160];
@@ -289,6 +290,16 @@ static void test_files(void **state)
     REFUSE(m2snet_evaluator_image_scores(evaluator, 3, &from_file, &error), M2SNET_STATUS_MISMATCH, "23 x 18");
     assert_null(m2snet_evaluator_warning(evaluator, 0));
     assert_non_null(strstr(m2snet_evaluator_warning(evaluator, 4), "0 and 1"));
+    OK(m2snet_evaluator_add_failure(evaluator, "elsewhere", M2SNET_STATUS_LIMIT, "too large", &error));
+    assert_int_equal(m2snet_evaluator_count(evaluator), 7);
+    REFUSE(m2snet_evaluator_image_scores(evaluator, 6, &from_file, &error), M2SNET_STATUS_LIMIT,
+           "elsewhere: too large");
+    m2snet_set_info info = { .struct_size = sizeof info };
+    OK(m2snet_evaluator_set_info(evaluator, &info, &error));
+    assert_int_equal(info.scored, 3);
+    assert_int_equal(info.failed, 4);
+    OK(m2snet_evaluator_json(evaluator, 0, &json, &error));
+    assert_non_null(strstr(json, "too large"));
     from_file = image_scores(evaluator, 5);
     fill(&f, 0);
     from_memory.struct_size = sizeof from_memory;
@@ -529,6 +540,9 @@ static void test_misuse(void **state)
     bad = f.mask;
     bad.height--;
     REFUSE(m2snet_evaluator_add(evaluator, "a", &f.prediction, &bad, &error), M2SNET_STATUS_MISMATCH, "24 x 17");
+    REFUSE(m2snet_evaluator_add_failure(evaluator, "a", M2SNET_STATUS_OK, "", &error), INVALID, "failure is OK");
+    REFUSE(m2snet_evaluator_add_failure(evaluator, "a", M2SNET_STATUS_IO, "\xff", &error), INVALID, "UTF-8");
+    REFUSE(m2snet_evaluator_add_failure(evaluator, "a", M2SNET_STATUS_IO, NULL, &error), INVALID, "message");
     REFUSE(m2snet_evaluator_add_files(evaluator, &hole, 1, NULL, NULL, &error), INVALID, "pairs[0]");
     REFUSE(m2snet_evaluator_add_files(evaluator, &hole, 0, NULL, NULL, &error), INVALID, "count is 0");
     assert_int_equal(m2snet_evaluator_count(evaluator), 0);
@@ -573,6 +587,7 @@ static m2snet_status work(m2snet_context *context, const char *path)
         status = m2snet_evaluator_create(context, &options, &evaluator, NULL);
         status = status ? status : m2snet_evaluator_add(evaluator, "m", &f.prediction, &f.mask, NULL);
         status = status ? status : m2snet_evaluator_add_files(evaluator, pairs, 2, NULL, NULL, NULL);
+        status = status ? status : m2snet_evaluator_add_failure(evaluator, "f", M2SNET_STATUS_IO, "gone", NULL);
         status = status ? status : m2snet_evaluator_json(evaluator, 2, &json, NULL);
         if (i == 0) {
             m2snet_image part = f.prediction;

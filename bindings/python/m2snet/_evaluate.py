@@ -15,7 +15,7 @@ import numpy as np
 
 from . import _scores, _structs
 from ._context import Context, default_context
-from ._errors import Cancelled, M2snetError, M2snetWarning
+from ._errors import Cancelled, M2snetError, M2snetWarning, OutOfMemoryError, Status
 from ._image import ImageLike, as_pixels, is_path
 from ._library import Handle, Owner, as_dict, call, options, path_bytes, plain, read_info, text
 from ._result import Result
@@ -105,6 +105,11 @@ def _choice(name: str, value: str, allowed: Sequence[str]) -> int:
     return allowed.index(value)
 
 
+def _utf8(name: Any) -> bytes:
+    """Of a file name that is no UTF-8 the bytes that are not are written as they look in Python, \\udcff."""
+    return str(name).encode("utf-8", "backslashreplace")
+
+
 def _number(value: float) -> str:
     """As the library's JSON writes it: the fewest digits that read back equal."""
     return json.dumps(value).replace("e-0", "e-").replace("e+0", "e+")
@@ -155,7 +160,7 @@ class Evaluator(Owner):
         if any(not 0 <= value <= 255 for value in values):
             raise ValueError(f"labels are {values}: expected gray values from 0 to 255")
         grays = (c_uint8 * max(len(values), 1))(*values)
-        names = (c_char_p * max(len(values), 1))(*(name.encode() for name in self._labels))
+        names = (c_char_p * max(len(values), 1))(*(_utf8(name) for name in self._labels))
         if values:
             given.labels, given.label_count = cast(grays, c_void_p), len(values)
             given.label_names = cast(names, c_void_p)
@@ -164,7 +169,7 @@ class Evaluator(Owner):
         call("evaluator_create", where.pointer, byref(given), byref(pointer))
         self._own(Handle(pointer, "evaluator_destroy", where))
         self.unmatched: List[str] = []
-        """Files that had no partner (evaluate() of folders)."""
+        """Files that had no partner (evaluate() of folders); each is in `failures`, too."""
 
     # ---- adding ----
 
@@ -177,7 +182,15 @@ class Evaluator(Owner):
         named = name if name is not None else str(len(self))
         first = as_pixels(_plain_picture(prediction, self._labels), self._context)
         second = as_pixels(_plain_picture(mask, self._labels), self._context)
-        call("evaluator_add", self._live.pointer, named.encode(), byref(first.struct), byref(second.struct))
+        call("evaluator_add", self._live.pointer, _utf8(named), byref(first.struct), byref(second.struct))
+
+    def add_failure(self, name: str, error: Union[BaseException, str]) -> None:
+        """Appends a pair that could not get as far as scores, so that it is counted and told in `failures`.
+
+        error: what stopped it, or a message."""
+        failure = error.status if isinstance(error, M2snetError) else Status.INVALID_ARGUMENT
+        message = str(error) or type(error).__name__
+        call("evaluator_add_failure", self._live.pointer, _utf8(name), int(failure), _utf8(message))
 
     def add_files(
         self,
@@ -189,7 +202,7 @@ class Evaluator(Owner):
         """Scores pairs (name, prediction's path, mask's path) of PNG or JPEG files on all threads. A pair that cannot be
         scored is appended, too, and told in `failures`; it does not stop the others. Returns how many failed. Cancelled
         or out of memory: nothing is appended. Progress: phase "score", unit pairs."""
-        encoded = [(name.encode(), path_bytes(left), path_bytes(right)) for name, left, right in pairs]
+        encoded = [(_utf8(name), path_bytes(left), path_bytes(right)) for name, left, right in pairs]
         watch = Watch(progress, cancel)
         handle, control = self._live, watch.control
         files = (_structs.FilePair * max(len(encoded), 1))()
@@ -448,7 +461,8 @@ def evaluate(
     predictions, masks: two folders (files are matched by stem: a.jpg belongs to a.png; what has no partner is in
         `.unmatched`, with an M2snetWarning), two files, two lists of equal length, or two arrays (n, height, width). Items
         of lists are paths, arrays, Pillow images, Results, as for `metrics`. Paths are scored on all threads of the
-        context; a file that cannot be read or has another size is in `.failures` and does not stop the others.
+        context; a file that cannot be read or has another size is in `.failures` and does not stop the others, as is a
+        file without a partner. A pair of two arrays that cannot be scored is an exception.
     names: of the pairs of lists; default: the masks' stems, or numbers.
     progress: called with ("score", done, total). Ctrl-C cancels.
     """
@@ -464,7 +478,8 @@ def evaluate(
         context=context,
     )
     if is_path(predictions) and is_path(masks):
-        pairs, evaluator.unmatched = _match(Path(predictions), Path(masks))
+        pairs, lonely = _match(Path(predictions), Path(masks))
+        evaluator.unmatched = [os.fspath(path) for path, _ in lonely]
         if evaluator.unmatched:
             warnings.warn(f"without a partner: {', '.join(evaluator.unmatched)}", M2snetWarning, stacklevel=2)
         if not pairs:
@@ -476,16 +491,26 @@ def evaluate(
         if names is not None and len(names) != len(left):
             raise ValueError(f"{len(names)} names for {len(left)} pairs")
         pairs = [(names[i] if names is not None else _name_of(right[i], i), left[i], right[i]) for i in range(len(left))]
+        lonely = []
     if all(is_path(prediction) and is_path(mask) for _, prediction, mask in pairs):
         evaluator.add_files(pairs, progress=progress, cancel=cancel)
     else:
         _add_each(evaluator, pairs, progress, cancel)
+    for path, why in lonely:
+        evaluator.add_failure(path.stem, f"{os.fspath(path)}: {why}")
     return evaluator
 
 
 def _add_each(evaluator: Evaluator, pairs: Any, progress: Optional[Progress], cancel: Optional[CancelToken]) -> None:
     for number, (name, prediction, mask) in enumerate(pairs):
-        evaluator.add(prediction, mask, name)
+        try:
+            evaluator.add(prediction, mask, name)
+        except OutOfMemoryError:
+            raise
+        except M2snetError as error:
+            if not (is_path(prediction) or is_path(mask)):
+                raise
+            evaluator.add_failure(name, error)
         if progress is not None:
             progress("score", number + 1, len(pairs))
         if cancel is not None and cancel.requested:
@@ -504,17 +529,20 @@ def _pictures(folder: Path) -> Dict[str, List[Path]]:
     return by_stem
 
 
-def _match(predictions: Path, masks: Path) -> Tuple[List[Tuple[str, Path, Path]], List[str]]:
-    """Pairs by stem in order, and the files without a partner; of several files with one stem none can be chosen."""
+def _match(predictions: Path, masks: Path) -> Tuple[List[Tuple[str, Path, Path]], List[Tuple[Path, str]]]:
+    """Pairs by stem in order, and the files without a partner and why; of several with one stem none can be chosen."""
     if not predictions.is_dir() and not masks.is_dir():
         return [(masks.stem, predictions, masks)], []
     left, right = _pictures(predictions), _pictures(masks)
     pairs = []
-    unmatched = []
+    unmatched: List[Tuple[Path, str]] = []
     for stem in sorted(set(left) | set(right), key=os.fsencode):
-        both = left.get(stem, []) + right.get(stem, [])
-        if len(left.get(stem, [])) == 1 and len(right.get(stem, [])) == 1:
-            pairs.append((stem, both[0], both[1]))
+        found, truth = left.get(stem, []), right.get(stem, [])
+        if len(found) == 1 and len(truth) == 1:
+            pairs.append((stem, found[0], truth[0]))
+        elif max(len(found), len(truth)) > 1:
+            unmatched += [(path, f"several files have the stem {stem!r}") for path in found + truth]
         else:
-            unmatched += [os.fspath(path) for path in both]
+            unmatched += [(path, "no mask of this stem") for path in found]
+            unmatched += [(path, "no prediction of this stem") for path in truth]
     return pairs, unmatched

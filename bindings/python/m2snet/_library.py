@@ -63,6 +63,7 @@ _CALLS = {
     "evaluator_create": "ppp",
     "evaluator_add": "pspp",
     "evaluator_add_files": "ppipp",
+    "evaluator_add_failure": "psis",
     "evaluator_image_scores": "pip",
     "evaluator_image_label": "piip",
     "evaluator_set_info": "pp",
