@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from ctypes import byref, c_void_p
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 from . import _structs
-from ._library import Handle, Owner, as_dict, call, options, plain, read_info
+from ._library import Handle, Owner, as_dict, call, options, path_bytes, plain, read_info
 
 _LEVELS = {"error": 0, "warning": 1, "info": 2, "debug": 3}
 _PYTHON_LEVELS = [logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG]
@@ -60,7 +61,8 @@ class Backend:
 class Context(Owner):
     """Threads and a backend. Most programs need none: the first use of the package makes a default one.
 
-    backend: "auto" (the fastest that works), "cpu" or "ref" (plain loops, float32 and float64: slow, the definition).
+    backend: "auto" (the fastest built-in one), "cpu", "ref" (plain loops, float32 and float64: slow, the definition) or
+        "cuda" (a module: backend_path is its folder or file; None = M2SNET_BACKEND_PATH, else beside the library).
     device: of a backend with several; 0 is the first.
     threads: 1 to 1024 worker threads; 0 = the processors this process may use.
     memory_limit_bytes: hard cap on what everything in this context holds; 0 = none. LimitError beyond it.
@@ -80,6 +82,7 @@ class Context(Owner):
         memory_limit_bytes: int = 0,
         log_level: Optional[str] = "warning",
         instruction_set: Optional[str] = None,
+        backend_path: Union[None, str, "os.PathLike[str]"] = None,
     ) -> None:
         if log_level is not None and log_level not in _LEVELS:
             raise ValueError(f"log_level is {log_level!r}: expected one of {', '.join(_LEVELS)} or None")
@@ -89,6 +92,7 @@ class Context(Owner):
         given.threads = threads
         given.memory_limit_bytes = memory_limit_bytes
         given.instruction_set = None if instruction_set is None else instruction_set.encode()
+        given.backend_path = None if backend_path is None else path_bytes(backend_path)
         if log_level is not None:
             given.log = _LOG_THUNK
             given.log_level = _LEVELS[log_level]

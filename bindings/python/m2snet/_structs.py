@@ -86,7 +86,8 @@ ContextOptions = _struct(
     void *log_user;
     m2snet_log_level log_level;
     uint64_t memory_limit_bytes;
-    const char *instruction_set;""",
+    const char *instruction_set;
+    const char *backend_path;""",
 )
 ContextInfo = _struct(
     "m2snet_context_info",
