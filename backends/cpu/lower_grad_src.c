@@ -193,27 +193,51 @@ fail:
 
 /* ---- transpose_weights ---- */
 
-/* Inputs whose windows are read together from an output's. */
-#define TURN_INPUTS 8
+/* Side of the squares of 1x1 weights that are turned at once: whole cache lines on both sides, through a buffer, since
+ * the lines of a wide matrix fall into few sets of a first-level cache. */
+#define TURN_SIDE 16
+
+static void turn_points(m2s_shape src, int64_t o, int64_t i, const float *weights, float *turned)
+{
+    int64_t outputs = src.o - o < TURN_SIDE ? src.o - o : TURN_SIDE;
+    int64_t inputs = src.i - i < TURN_SIDE ? src.i - i : TURN_SIDE;
+    float square[TURN_SIDE][TURN_SIDE];
+
+    for (int64_t r = 0; r < outputs; r++) {
+        for (int64_t c = 0; c < inputs; c++) {
+            square[c][r] = weights[(o + r) * src.i + i + c];
+        }
+    }
+    for (int64_t c = 0; c < inputs; c++) {
+        memcpy(turned + (i + c) * src.o + o, square[c], (size_t)outputs * sizeof(float));
+    }
+}
+
+static void turn_windows(m2s_shape src, int64_t o, int64_t i, const float *weights, float *turned)
+{
+    int64_t window = src.kh * src.kw;
+
+    for (int64_t c = i; c < i + TURN_SIDE && c < src.i; c++) {
+        for (int64_t r = o; r < o + TURN_SIDE && r < src.o; r++) {
+            for (int64_t tap = 0; tap < window; tap++) {
+                turned[(c * src.o + r) * window + tap] = weights[(r * src.i + c) * window + window - 1 - tap];
+            }
+        }
+    }
+}
 
 static void run_turn(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     m2s_shape src = step->args.in_shape[0];
-    int64_t window = src.kh * src.kw;
-    m2s_cut blocks = m2s_cut_part((src.i + TURN_INPUTS - 1) / TURN_INPUTS, step->tasks[task].chunks, chunk);
-    const float *weights = step->args.in[0];
-    float *turned = step->args.out[0];
+    m2s_cut blocks = m2s_cut_part((src.i + TURN_SIDE - 1) / TURN_SIDE, step->tasks[task].chunks, chunk);
 
     (void)worker;
-    for (int64_t begin = blocks.begin * TURN_INPUTS; begin < blocks.end * TURN_INPUTS; begin += TURN_INPUTS) {
-        int64_t end = begin + TURN_INPUTS < src.i ? begin + TURN_INPUTS : src.i;
-        for (int64_t o = 0; o < src.o; o++) {
-            for (int64_t i = begin; i < end; i++) {
-                const float *from = weights + (o * src.i + i) * window;
-                float *to = turned + (i * src.o + o) * window;
-                for (int64_t tap = 0; tap < window; tap++) {
-                    to[tap] = from[window - 1 - tap];
-                }
+    for (int64_t i = blocks.begin * TURN_SIDE; i < blocks.end * TURN_SIDE; i += TURN_SIDE) {
+        for (int64_t o = 0; o < src.o; o += TURN_SIDE) {
+            if (src.kh * src.kw == 1) {
+                turn_points(src, o, i, step->args.in[0], step->args.out[0]);
+            } else {
+                turn_windows(src, o, i, step->args.in[0], step->args.out[0]);
             }
         }
     }
@@ -227,9 +251,9 @@ m2snet_status m2s_lower_transpose_weights(const m2s_lowering *lowering, m2snet_e
 
     if (status == M2SNET_STATUS_OK) {
         m2s_step_set_kernel(step, "plain");
-        m2s_step_add_task(step, run_turn,
-                          m2s_cut_count((src.i + TURN_INPUTS - 1) / TURN_INPUTS, TURN_INPUTS * src.o * src.kh * src.kw,
-                                        M2S_CHUNK_NUMBERS));
+        m2s_step_add_task(
+            step, run_turn,
+            m2s_cut_count((src.i + TURN_SIDE - 1) / TURN_SIDE, TURN_SIDE * src.o * src.kh * src.kw, M2S_CHUNK_NUMBERS));
     }
     return status;
 }
