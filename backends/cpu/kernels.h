@@ -38,10 +38,23 @@ typedef struct m2s_outer {
     int64_t segments, count;
     const float *a, *b;
     int64_t a_step, a_segment, b_step, b_segment;
+    int64_t a_panel, b_panel; /* 0: not packed, rows or columns lie side by side */
     float *c;
     int64_t c_stride;
     bool accumulate; /* add to what c holds */
 } m2s_outer;
+
+/* Packs an operand: step after step, row_block or panel_columns numbers each. Up to a vector more is written at the end
+ * of each panel. */
+typedef struct m2s_outer_pack {
+    bool rows;     /* an a; else a b */
+    int64_t count; /* rows or columns */
+    int64_t segments, steps;
+    const float *src; /* number j at src[s segment + k step + j] */
+    int64_t step, segment;
+    float *dst;
+    int64_t panel; /* numbers from a panel to the next, at least segments steps (row_block or panel_columns) + vector */
+} m2s_outer_pack;
 
 /* ---- Winograd ----
  * F(m x m, 3 x 3), m = 2 or 4: tiles of m x m results from (m + 2)^2 numbers, stride 1, padding 1. Tiles are counted
@@ -212,10 +225,11 @@ typedef struct m2s_adamw {
 typedef struct m2s_cpu_kernels {
     const char *name; /* of the instruction set */
     int64_t vector;   /* floats in a vector */
-    int64_t panel_columns;
+    int64_t panel_columns, row_block;
 
     void (*gemm)(const m2s_gemm *gemm);
     void (*outer)(const m2s_outer *outer);
+    void (*outer_pack)(const m2s_outer_pack *pack);
     void (*winograd_input[2])(const m2s_winograd_input *input); /* m = 2, 4 */
     void (*winograd_output[2])(const m2s_winograd_output *output);
     void (*winograd_weights[2])(const m2s_winograd_weights *weights);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * conv2d_grad_weights: for each tap of the window, a sum over pixels of outer products of the result's gradient and
- * the source, which are read where they lie.
+ * the source, which are read where they lie or, for 1x1 windows, from copies that the products read in order.
  *
  * Work is cut three ways: into parts of the pixels, each with sums of its own, added up in order at the end; and, where
  * weights are many, into blocks of rows and of columns of the matrix. A part goes through its pixels some rows of the
@@ -17,11 +17,14 @@
 #define CHUNK_WORK (8 * 1000 * 1000)
 
 typedef struct grad_detail {
+    bool packed; /* 1x1 windows: a chunk copies its part of both operands, pixel block by pixel block */
     bool turned; /* rows of the matrix are source channels, columns those of the gradient; else the other way */
     int64_t images, taps;
     int64_t rows, columns;            /* of a group's matrix */
     int64_t block_rows, image_blocks; /* rows of the image that are done at once; so many times an image */
     int64_t parts, row_cuts, column_cuts;
+    int64_t row_panel, column_panel; /* numbers of a packed panel */
+    int64_t row_panels;              /* most of a chunk */
 } grad_detail;
 
 static void free_detail(m2s_memory *memory, void *detail)
@@ -53,8 +56,47 @@ typedef struct block {
     bool first;            /* of its part */
 } block;
 
+/* Rows of wide tensors lie too far apart for the caches, and all tiles read them: once copied, they are read in order.
+ */
+static void pack_operands(const m2s_step *step, float *scratch, m2s_outer *outer)
+{
+    const grad_detail *detail = step->detail;
+    m2s_outer_pack rows = {
+        .rows = true,
+        .count = outer->rows,
+        .segments = outer->segments,
+        .steps = outer->count,
+        .src = outer->a,
+        .step = outer->a_step,
+        .segment = outer->a_segment,
+        .dst = scratch,
+        .panel = detail->row_panel,
+    };
+    m2s_outer_pack columns = {
+        .count = outer->columns,
+        .segments = outer->segments,
+        .steps = outer->count,
+        .src = outer->b,
+        .step = outer->b_step,
+        .segment = outer->b_segment,
+        .dst = scratch + detail->row_panels * detail->row_panel,
+        .panel = detail->column_panel,
+    };
+
+    step->kernels->outer_pack(&rows);
+    step->kernels->outer_pack(&columns);
+    outer->count *= outer->segments;
+    outer->segments = 1;
+    outer->a = rows.dst;
+    outer->a_step = step->kernels->row_block;
+    outer->a_panel = rows.panel;
+    outer->b = columns.dst;
+    outer->b_step = step->kernels->panel_columns;
+    outer->b_panel = columns.panel;
+}
+
 /* The products of one tap over the pixels of a block. */
-static void add_tap(const m2s_step *step, const block *at, int64_t tap, float *sums)
+static void add_tap(const m2s_step *step, const block *at, int64_t tap, float *sums, float *scratch)
 {
     const grad_detail *detail = step->detail;
     const m2s_attrs *attrs = &step->node.attrs;
@@ -100,6 +142,9 @@ static void add_tap(const m2s_step *step, const block *at, int64_t tap, float *s
         outer.count *= outer.segments;
         outer.segments = 1;
     }
+    if (detail->packed) {
+        pack_operands(step, scratch, &outer);
+    }
     step->kernels->outer(&outer);
 }
 
@@ -120,15 +165,16 @@ static void run_products(m2s_step *step, int32_t task, int64_t chunk, int worker
                      panels.end * panel < detail->columns ? panels.end * panel : detail->columns },
     };
 
+    float *scratch = detail->packed ? m2s_step_worker_scratch(step, worker) : NULL;
+
     (void)task;
-    (void)worker;
     for (int64_t i = blocks.begin; i < blocks.end; i++) {
         at.image = i / detail->image_blocks;
         at.lines.begin = i % detail->image_blocks * detail->block_rows;
         at.lines.end = at.lines.begin + detail->block_rows < h ? at.lines.begin + detail->block_rows : h;
         at.first = i == blocks.begin;
         for (int64_t tap = 0; tap < detail->taps; tap++) {
-            add_tap(step, &at, tap, sums);
+            add_tap(step, &at, tap, sums, scratch);
         }
     }
 }
@@ -192,6 +238,21 @@ static void choose_cuts(const m2s_step *step, grad_detail *detail)
     }
 }
 
+static void choose_panels(m2s_step *step, grad_detail *detail)
+{
+    const m2s_cpu_kernels *kernels = step->kernels;
+    int64_t pixels = detail->block_rows * step->args.in_shape[1].w;
+    int64_t rows = (detail->rows + detail->row_cuts - 1) / detail->row_cuts;
+    int64_t panels = (detail->columns + kernels->panel_columns - 1) / kernels->panel_columns;
+
+    panels = (panels + detail->column_cuts - 1) / detail->column_cuts;
+    detail->row_panel = pixels * kernels->row_block + kernels->vector;
+    detail->column_panel = pixels * kernels->panel_columns + kernels->vector;
+    detail->row_panels = (rows + kernels->row_block - 1) / kernels->row_block;
+    step->worker_bytes =
+        (size_t)(detail->row_panels * detail->row_panel + panels * detail->column_panel) * sizeof(float);
+}
+
 m2snet_status m2s_lower_grad_weights(const m2s_lowering *lowering, m2snet_error *error)
 {
     m2s_step *step = lowering->step;
@@ -215,6 +276,10 @@ m2snet_status m2s_lower_grad_weights(const m2s_lowering *lowering, m2snet_error 
         detail->rows = weights.i;
     }
     choose_cuts(step, detail);
+    detail->packed = detail->taps == 1 && !detail->turned;
+    if (detail->packed) {
+        choose_panels(step, detail);
+    }
     m2s_step_set_kernel(step, "outer %s", step->kernels->name);
     m2s_step_add_task(step, run_products,
                       detail->parts * step->node.attrs.groups * detail->row_cuts * detail->column_cuts);
