@@ -506,7 +506,8 @@ static m2snet_status add_detail(const m2s_lowering *lowering, m2s_shape coarse, 
         }
     }
     detail->bands = m2s_cut_count(fine.h, fine.w * fine.c, M2S_CHUNK_NUMBERS);
-    detail->coarse_bands = m2s_cut_count(coarse.h, fine.h * fine.w * fine.c / coarse.h, M2S_CHUNK_NUMBERS);
+    int64_t coarse_row = coarse.h > 0 ? fine.h * fine.w * fine.c / coarse.h : 0;
+    detail->coarse_bands = m2s_cut_count(coarse.h, coarse_row, M2S_CHUNK_NUMBERS);
     return M2SNET_STATUS_OK;
 }
 
