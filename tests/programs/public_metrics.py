@@ -3,24 +3,20 @@
 
     python3 public_metrics.py PREDICTIONS MASKS ONE.json [OTHER_PREDICTIONS TWO.json]
 
-Exit status 77 where a package is missing. With two folders the differences are compared with scipy.stats.bootstrap.
+With two folders the differences are compared with scipy.stats.bootstrap.
 """
 
 import json
 import pathlib
 import sys
 
-try:
-    import numpy as np
-    import scipy
-    import scipy.ndimage as ndi
-    import scipy.stats
-    import skimage
-    import skimage.io
-    import skimage.metrics
-except ImportError as error:
-    print(f"skipped: {error.name} is not installed for {sys.executable}")
-    sys.exit(77)
+import numpy as np
+import scipy
+import scipy.ndimage as ndi
+import scipy.stats
+import skimage
+import skimage.io
+import skimage.metrics
 
 CLOSE = 1e-9  # both sides round in float64; sums of some 10^4 terms
 # scikit-image and SciPy choose the nearest of several equally near pixels as the definition does (smallest column, then

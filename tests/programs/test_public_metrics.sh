@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # m2snet-evaluate against SciPy and scikit-image: the same masks, the same numbers.
-# M2SNET_PYTHON names another Python than python3.
+# PYTHON names an interpreter that has both; default: python3, or the system's own.
 # shellcheck source=tests/programs/program_test.sh
 . "$(dirname "${BASH_SOURCE[0]}")/program_test.sh"
 
-python=${M2SNET_PYTHON:-python3}
 vectors=$M2SNET_SOURCE_DIR/tests/data/metrics
-command -v "$python" >/dev/null || { echo "skipped: $python is not there"; exit 77; }
+python=
+for candidate in ${PYTHON:-python3 /usr/bin/python3}; do
+    "$candidate" -c 'import scipy, skimage' 2>/dev/null && { python=$candidate; break; }
+done
+[ -n "$python" ] || { echo "needs SciPy and scikit-image (Debian: python3-scipy python3-skimage; or set PYTHON)"; exit 77; }
 mkdir "$work/p" "$work/q" "$work/m"
 # Not the vectors whose point is that public tools fail there: one pixel, no mask, sides of one pixel.
 for prediction in "$vectors"/v[0-9]*_pred.png; do

@@ -21,6 +21,17 @@ def model():
     return m2snet.Model.load(MODEL)
 
 
+def library_file():
+    """The file of the library in this process; `m2snet.library_path` may be a soname."""
+    if os.path.isabs(m2snet.library_path):
+        return pathlib.Path(m2snet.library_path)
+    name = os.path.basename(m2snet.library_path)
+    with open("/proc/self/maps") as maps:
+        found = {line.split()[-1] for line in maps if name in line}
+    assert len(found) == 1, found
+    return pathlib.Path(found.pop())
+
+
 def picture_paths():
     paths = sorted((POLYPS / "images").iterdir())
     assert len(paths) == 5, paths

@@ -36,7 +36,7 @@ class Loading(unittest.TestCase):
         self.assertEqual(int(re.search(r"#define M2SNET_ABI (\d+)", header)[1]), _library.ABI)
 
     def test_named_by_environment(self):
-        named = os.path.relpath(m2snet.library_path)
+        named = os.path.relpath(common.library_file())
         self.assertEqual(import_with(named), f"loaded {named}")
 
     def test_missing_file(self):

@@ -77,7 +77,7 @@ class Models(unittest.TestCase):
         other = m2snet.Model.create({**config, "classes": ["a", "b"]}, seed=1, start=os.fspath(common.MODEL))
         self.assertEqual(other.run(x).shape, (1, 64, 64, 2))
         with self.assertRaisesRegex(m2snet.MismatchError, "none of its"):
-            m2snet.Model.create({}, start=common.MODEL)
+            m2snet.Model.create({"classes": ["a", "b"]}, start=common.MODEL)  # of one class they would share a bias
 
     def test_context(self):
         context = m2snet.Context("ref", threads=2, log_level=None)

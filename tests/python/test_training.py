@@ -62,7 +62,7 @@ class SameAsC(Folder):
         compiler = shutil.which(os.environ.get("CC", "cc"))
         if compiler is None:
             self.skipTest("no C compiler here")
-        library = pathlib.Path(m2snet.library_path)
+        library = common.library_file()
         source = pathlib.Path(__file__).with_name("five_steps.c")
         program = self.path("five_steps")
         include = ["-I", common.ROOT / "include"]
