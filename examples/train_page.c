@@ -15,8 +15,10 @@
 #define PICTURE_PX     288 /* longer side of a sample on the page */
 
 static const char page_style[] =
-    ".grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}"
-    ".grid img{width:100%;height:auto;border-radius:.3rem}figure{margin:0}figcaption{color:var(--soft)}"
+    ".curves{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,28rem),1fr));gap:1.5rem}"
+    ".pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:1rem;align-items:end}"
+    ".pictures img{width:100%;max-width:18rem;height:auto;border-radius:.3rem}"
+    "figure{margin:0}figcaption{color:var(--soft);overflow-wrap:anywhere}"
     "pre{overflow:auto;max-height:24rem;background:var(--panel);padding:1rem;border-radius:.3rem}";
 
 /* ---- curves ---- */
@@ -127,7 +129,7 @@ static void write_curves(FILE *page, const train_log *log)
                                     offsetof(epoch_entry, cross_entropy), offsetof(epoch_entry, lossnet) };
     static const char *const term_names[] = { "loss", "BCE", "IoU term", "Dice term", "cross-entropy", "loss network" };
 
-    fputs("<div class=\"grid\">\n", page);
+    fputs("<div class=\"curves\">\n", page);
     write_epochs(page, log, "Validation", "mean over pictures", scores, score_names, 2, 1);
     write_epochs(page, log, "Objective, mean of each epoch", "loss", terms, term_names, 6, 0);
     write_steps(page, log, false);
@@ -235,7 +237,7 @@ static m2snet_status write_samples(FILE *page, const settings *set, m2snet_conte
         status = m2snet_session_create(model, &options, &session, error);
     }
     fputs("<h2>Pictures of the validation</h2>\n<p>Green: the mask. Yellow: what the network finds.</p>\n"
-          "<div class=\"grid\">\n",
+          "<div class=\"pictures\">\n",
           page);
     for (int32_t i = 0; status == M2SNET_STATUS_OK && i < m2snet_dataset_count(data) && written < set->samples; i++) {
         m2snet_dataset_item item = { .struct_size = sizeof item };
@@ -280,13 +282,13 @@ void page_write(const settings *set, const train_log *log, m2snet_context *conte
                 const m2snet_dataset *data, const m2snet_epoch_row *row)
 {
     char *text = NULL, *path = format_text("%s/index.html", set->output), *recipe = settings_json(set);
-    char *style = format_text("%s%s", chart_style, page_style);
+    char *style = format_text("%s%s", chart_style, page_style), *title = format_text("Training: %s", set->output);
     size_t bytes;
     FILE *page = open_memstream(&text, &bytes);
     m2snet_error error;
 
     if (page != NULL) {
-        html_begin(page, "m2snet-train", style);
+        html_begin(page, title, style);
         write_summary(page, data, row);
         write_curves(page, log);
         if (set->samples > 0 && m2snet_dataset_part_count(data, M2SNET_PART_VALIDATION) > 0 &&
@@ -302,6 +304,7 @@ void page_write(const settings *set, const train_log *log, m2snet_context *conte
             write_whole_file(path, NULL, 0, text, bytes);
         }
     }
+    free(title);
     free(style);
     free(recipe);
     free(path);
