@@ -82,9 +82,9 @@ static m2snet_status import_mask(const m2snet_trainer *trainer, const m2snet_fit
     }
     if (o->label_count != wanted || o->labels == NULL) {
         return m2s_fail(error, M2SNET_STATUS_MISMATCH,
-                        "the model has %d class%s%s: expected %d labels, the gray level of each, got %d", classes,
+                        "the model has %d class%s%s: expected %d label%s, the gray level of each, got %d", classes,
                         classes == 1 ? "" : "es", softmax ? ", the background among them" : "", wanted,
-                        o->labels == NULL ? 0 : o->label_count);
+                        wanted == 1 ? "" : "s", o->labels == NULL ? 0 : o->label_count);
     }
     *coding = (m2s_mask_coding){ .kind = softmax ? M2S_MASK_SOFTMAX : M2S_MASK_SIGMOID,
                                  .binarize = o->mask_binarize != 0 && !softmax,

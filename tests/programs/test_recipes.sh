@@ -42,4 +42,12 @@ run 0 train --preset finetune "${again[@]}" --sizes 160,192,224 --data "$data/de
 equal "$work/run/recipe.json" "$work/again/recipe.json"
 equal "$work/run/checkpoint.safetensors" "$work/again/checkpoint.safetensors"
 [ "$keys" -ge 80 ] || complain "only $keys keys in recipe.json: $(cat "$work/run/recipe.json")"
+# The guide speaks of options that there are.
+words=0
+for word in $(grep -ohE -- '--[a-z][a-z0-9-]+' "$M2SNET_SOURCE_DIR/docs/training.md" "$M2SNET_SOURCE_DIR/docs/recipes/README.md" |
+    sort -u); do
+    grep -Eq -- "(^|[ (])$word([ =.,)]|\$)" "$work/help" || complain "the guide has $word, --help does not"
+    words=$((words + 1))
+done
+[ "$words" -ge 40 ] || complain "only $words options in the guide"
 finish
