@@ -31,9 +31,6 @@ const char *m2s_cuda_missing(const m2s_graph *graph, const m2s_node *node, m2sne
         }
     }
     if (is_conv(node->op) || node->op == M2S_OP_res2_groups) {
-        if (node->attrs.stage != 0 && kernels[M2S_OP_avg_pool] == NULL) {
-            return "the operation has no kernel";
-        }
         bool forward = node->op == M2S_OP_conv2d || node->op == M2S_OP_res2_groups;
         return forward || storage == M2SNET_DTYPE_F32 ? NULL : "gradients are F32 only";
     }
@@ -64,10 +61,15 @@ static m2s_layout layout_of(m2s_op op, int32_t input)
 
 /* ---- parts of a step's scratch ---- */
 
+static size_t round_up(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
 static void add_part(m2s_step *step, int32_t part, size_t bytes)
 {
     step->part[part] = step->scratch_bytes;
-    step->scratch_bytes += (bytes + 255) / 256 * 256;
+    step->scratch_bytes += round_up(bytes);
 }
 
 static void *part_at(const m2s_step *step, const m2s_cuda_call *call, int32_t part)
@@ -196,61 +198,104 @@ fail:
 
 /* ---- a Res2Net block's groups: each through dense tensors, so that every provider can make the convolutions ---- */
 
-/* Parts of its scratch: a group's input, its result, workspace, packed weights. */
+/* Group g of a wider tensor. */
+static void *group_of(const void *data, int32_t g, int32_t width, m2snet_dtype storage)
+{
+    return (unsigned char *)(uintptr_t)data + (size_t)(g * width) * m2s_dtype_bytes(storage);
+}
+
+static int launch_res2_conv(const m2s_step *step, const m2s_cuda_call *call, int32_t g, void *y, void *s)
+{
+    const m2s_ref_args *args = call->args;
+    m2s_conv_data data = { .x = y,
+                           .y = s,
+                           .weights = (void *)(uintptr_t)args->in[1 + 2 * g],
+                           .bias = args->in[2 + 2 * g],
+                           .workspace = part_at(step, call, 2) };
+    int error = 0;
+
+    if (step->packs_weights) {
+        data.weights = part_at(step, call, 3);
+        error = m2s_cuda_pack_weights(call, data.weights, args->in[1 + 2 * g], args->in_shape[1 + 2 * g]);
+    }
+    return error == 0 ? step->conv[g]->launch(step->conv[g], call, &data) : error;
+}
+
+/* Parts of its scratch: a group's input, its result, workspace, packed weights. Between two convolutions one launch
+ * moves a result to its place and makes the next input. */
 static int launch_res2(const m2s_step *step, const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
-    m2s_shape in = args->in_shape[0], out = args->out_shape[0];
+    const void *src = args->in[0];
+    m2s_shape out = args->out_shape[0];
     int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c;
-    size_t element = m2s_dtype_bytes(call->storage);
-    unsigned char *y = part_at(step, call, 0), *s = part_at(step, call, 1);
-    int error = 0;
+    void *y = part_at(step, call, 0), *s = part_at(step, call, 1);
+    m2s_channel_moves moves = { .n = out.n, .h = out.h, .w = out.w, .channels = width, .count = 1 };
+    int error;
 
-    for (int32_t g = 0; g < 4 && error == 0; g++) {
-        const unsigned char *src = (const unsigned char *)args->in[0] + (size_t)(g * width) * element;
-        unsigned char *dst = (unsigned char *)args->out[0] + (size_t)(g * width) * element;
-        bool last = g == 3;
-        m2s_channel_move in_move = { in.n * in.h * in.w, width, width, all, 0, y, src, NULL };
-        m2s_channel_move out_move = { out.n * out.h * out.w, width, all, width, 0, dst, s, NULL };
-        if (last && step->attrs.stage == 0) {
-            in_move.dst_pixel = all;
-            in_move.dst = dst;
-            return m2s_cuda_move_channels(call, &in_move);
-        }
-        if (!last && step->attrs.stage == 0 && g > 0) {
-            in_move.addend = s;
-            in_move.addend_pixel = width;
-        }
-        error = m2s_cuda_move_channels(call, &in_move);
-        if (error == 0 && last) {
-            const m2s_attrs pool = {
-                .kernel = 3, .stride = step->attrs.stride, .pad = 1, .dilation = 1, .groups = 1, .count_include_pad = 1
-            };
-            const m2s_ref_args pool_args = { .attrs = &pool,
-                                             .in_count = 1,
-                                             .out_count = 1,
-                                             .in = { y },
-                                             .in_shape = { { .n = in.n, .h = in.h, .w = in.w, .c = width } },
-                                             .out = { s },
-                                             .out_shape = { { .n = out.n, .h = out.h, .w = out.w, .c = width } } };
-            m2s_cuda_call inner = *call;
-            inner.args = &pool_args;
-            error = kernels[M2S_OP_avg_pool]->launch(&inner);
-        } else if (error == 0) {
-            m2s_conv_data data = { .x = y,
-                                   .y = s,
-                                   .weights = (void *)(uintptr_t)args->in[1 + 2 * g],
-                                   .bias = args->in[2 + 2 * g],
-                                   .workspace = part_at(step, call, 2) };
-            if (step->packs_weights) {
-                data.weights = part_at(step, call, 3);
-                error = m2s_cuda_pack_weights(call, data.weights, args->in[1 + 2 * g], args->in_shape[1 + 2 * g]);
-            }
-            error = error == 0 ? step->conv[g]->launch(step->conv[g], call, &data) : error;
-        }
-        error = error == 0 ? m2s_cuda_move_channels(call, &out_move) : error;
+    moves.move[0] = (m2s_channel_move){ .dst = y, .src = src, .dst_pixel = width, .src_pixel = all };
+    error = m2s_cuda_move_channels(call, &moves);
+    moves.count = 2;
+    for (int32_t g = 0; g < M2S_STEP_CONVS && error == 0; g++) {
+        bool last = g == M2S_STEP_CONVS - 1;
+        void *next = group_of(src, g + 1, width, call->storage), *dst = group_of(args->out[0], g, width, call->storage);
+        moves.move[0] = (m2s_channel_move){ .dst = dst, .src = s, .dst_pixel = all, .src_pixel = width };
+        moves.move[1] =
+            last ? (m2s_channel_move){ .dst = group_of(args->out[0], 3, width, call->storage),
+                                       .src = next,
+                                       .dst_pixel = all,
+                                       .src_pixel = all }
+                 : (m2s_channel_move){
+                       .dst = y, .src = next, .addend = s, .dst_pixel = width, .src_pixel = all, .addend_pixel = width
+                   };
+        error = launch_res2_conv(step, call, g, y, s);
+        error = error == 0 ? m2s_cuda_move_channels(call, &moves) : error;
     }
     return error;
+}
+
+/* A stage's first block: three groups that know nothing of each other, and one that is averaged. As many inputs and
+ * results. */
+static int launch_res2_stage(const m2s_step *step, const m2s_cuda_call *call)
+{
+    const m2s_ref_args *args = call->args;
+    const void *src = args->in[0];
+    m2s_shape in = args->in_shape[0], out = args->out_shape[0];
+    int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c;
+    size_t y_bytes = round_up(stored_bytes(in, call->storage) / 4);
+    size_t s_bytes = round_up(stored_bytes(out, call->storage) / 4);
+    m2s_channel_moves before = { .n = in.n, .h = in.h, .w = in.w, .channels = width, .count = M2S_STEP_CONVS };
+    m2s_channel_moves after = { .n = out.n,
+                                .h = out.h,
+                                .w = out.w,
+                                .channels = width,
+                                .count = 4,
+                                .src_h = (int32_t)in.h,
+                                .src_w = (int32_t)in.w,
+                                .stride = step->attrs.stride };
+    unsigned char *y = part_at(step, call, 0), *s = part_at(step, call, 1);
+    int error;
+
+    for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
+        before.move[g] = (m2s_channel_move){ .dst = y + (size_t)g * y_bytes,
+                                             .src = group_of(src, g, width, call->storage),
+                                             .dst_pixel = width,
+                                             .src_pixel = all };
+        after.move[g] = (m2s_channel_move){ .dst = group_of(args->out[0], g, width, call->storage),
+                                            .src = s + (size_t)g * s_bytes,
+                                            .dst_pixel = all,
+                                            .src_pixel = width };
+    }
+    after.move[3] = (m2s_channel_move){ .dst = group_of(args->out[0], 3, width, call->storage),
+                                        .src = group_of(src, 3, width, call->storage),
+                                        .dst_pixel = all,
+                                        .src_pixel = all,
+                                        .averaged = true };
+    error = m2s_cuda_move_channels(call, &before);
+    for (int32_t g = 0; g < M2S_STEP_CONVS && error == 0; g++) {
+        error = launch_res2_conv(step, call, g, y + (size_t)g * y_bytes, s + (size_t)g * s_bytes);
+    }
+    return error == 0 ? m2s_cuda_move_channels(call, &after) : error;
 }
 
 static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
@@ -264,7 +309,7 @@ static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, cons
     in.c /= 4;
     out.c /= 4;
     conv.pad = conv.dilation = conv.groups = 1;
-    step->launch = launch_res2;
+    step->launch = step->attrs.stage != 0 ? launch_res2_stage : launch_res2;
     for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
         m2s_shape weights = step->args.in_shape[1 + 2 * g];
         m2s_conv_problem problem = problem_of(&conv, M2S_CONV_FORWARD, in, out, weights, storage);
@@ -280,8 +325,9 @@ static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, cons
         }
     }
     step->kernel_name = step->conv[0]->name;
-    add_part(step, 0, stored_bytes(in, storage));
-    add_part(step, 1, stored_bytes(out, storage));
+    size_t groups = step->attrs.stage != 0 ? M2S_STEP_CONVS : 1;
+    add_part(step, 0, groups * round_up(stored_bytes(in, storage)));
+    add_part(step, 1, groups * round_up(stored_bytes(out, storage)));
     add_part(step, 2, workspace);
     add_part(step, 3, step->packs_weights ? weights_bytes : 0);
 fail:

@@ -1,97 +1,84 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cuda/moves.h"
 
-#include "backends/cuda/kernel.cuh"
+#include "backends/cuda/pixels.cuh"
 
 #define THREADS 256
 
 /* ---- channels ---- */
 
-template <class T> struct move_body {
-    static constexpr int phases = 1;
-    m2s_channel_move m; /* in units of `T` */
-    bool addend;
+template <class T> struct move_rule {
+    m2s_channel_moves moves;
 
-    M2S_HD void run(int, const m2s_thread &t, char *) const
+    template <int WIDTH> M2S_HD void average(const m2s_pixel &p, const T *src, int src_pixel, float (&sum)[WIDTH]) const
     {
-        const int64_t count = m.pixels * m.channels;
-        T *dst = static_cast<T *>(m.dst);
-        const T *src = static_cast<const T *>(m.src);
-        const T *second = static_cast<const T *>(m.addend);
+        float value[WIDTH];
 
-        for (int64_t i = t.first(); i < count; i += t.stride()) {
-            const int64_t pixel = i / m.channels;
-            const int channel = (int)(i - pixel * m.channels);
-            T value = src[pixel * m.src_pixel + channel];
-            if (addend) {
-                value = m2s_from_float<T>(m2s_to_float(value) + m2s_to_float(second[pixel * m.addend_pixel + channel]));
-            }
-            dst[pixel * m.dst_pixel + channel] = value;
+        for (int j = 0; j < WIDTH; j++) {
+            sum[j] = 0.0f;
         }
-    }
-};
-
-template <class T> struct move_four_body {
-    static constexpr int phases = 1;
-    m2s_channel_move m; /* in units of four */
-    bool addend;
-
-    M2S_HD void run(int, const m2s_thread &t, char *) const
-    {
-        const int64_t count = m.pixels * m.channels;
-        m2s_four<T> *dst = static_cast<m2s_four<T> *>(m.dst);
-        const m2s_four<T> *src = static_cast<const m2s_four<T> *>(m.src);
-        const m2s_four<T> *second = static_cast<const m2s_four<T> *>(m.addend);
-
-        for (int64_t i = t.first(); i < count; i += t.stride()) {
-            const int64_t pixel = i / m.channels;
-            const int channel = (int)(i - pixel * m.channels);
-            m2s_four<T> value = src[pixel * m.src_pixel + channel];
-            if (addend) {
-                const m2s_four<T> other = second[pixel * m.addend_pixel + channel];
-                for (int j = 0; j < 4; j++) {
-                    value.v[j] = m2s_from_float<T>(m2s_to_float(value.v[j]) + m2s_to_float(other.v[j]));
+        for (int i = 0; i < 9; i++) {
+            const int y = p.y * moves.stride + i / 3 - 1, x = p.x * moves.stride + i % 3 - 1;
+            if (y >= 0 && y < moves.src_h && x >= 0 && x < moves.src_w) {
+                m2s_load<WIDTH>(src + ((p.image * moves.src_h + y) * moves.src_w + x) * src_pixel, value);
+                for (int j = 0; j < WIDTH; j++) {
+                    sum[j] += value[j];
                 }
             }
-            dst[pixel * m.dst_pixel + channel] = value;
         }
+        for (int j = 0; j < WIDTH; j++) {
+            sum[j] /= 9.0f;
+        }
+    }
+
+    template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
+    {
+        int k = 0, channel = p.channel;
+        float value[WIDTH], more[WIDTH];
+
+        while (channel >= moves.channels) {
+            channel -= moves.channels;
+            k++;
+        }
+        const m2s_channel_move &m = moves.move[k];
+        const T *src = static_cast<const T *>(m.src) + channel;
+        if (m.averaged) {
+            average<WIDTH>(p, src, m.src_pixel, value);
+        } else {
+            m2s_load<WIDTH>(src + p.pixel * m.src_pixel, value);
+        }
+        if (m.addend != nullptr) {
+            m2s_load<WIDTH>(static_cast<const T *>(m.addend) + p.pixel * m.addend_pixel + channel, more);
+            for (int j = 0; j < WIDTH; j++) {
+                value[j] += more[j];
+            }
+        }
+        m2s_store<WIDTH>(static_cast<T *>(m.dst) + p.pixel * m.dst_pixel + channel, value);
     }
 };
 
-template <class T> static bool in_fours(const m2s_channel_move *m)
+extern "C" int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_channel_moves *moves)
 {
-    const uintptr_t pointers = reinterpret_cast<uintptr_t>(m->dst) | reinterpret_cast<uintptr_t>(m->src) |
-                               reinterpret_cast<uintptr_t>(m->addend);
+    const void *places[3 * M2S_MOST_MOVES];
+    int64_t counts[1 + 3 * M2S_MOST_MOVES] = { moves->channels };
+    const m2s_shape shape = { { moves->n, moves->h, moves->w, moves->count * moves->channels } };
+    int count = 0;
 
-    return (m->channels | m->dst_pixel | m->src_pixel | m->addend_pixel) % 4 == 0 && pointers % (4 * sizeof(T)) == 0;
-}
-
-template <class T> static int move_stored(const m2s_cuda_call *call, const m2s_channel_move *move)
-{
-    m2s_channel_move m = *move;
-
-    if (in_fours<T>(move)) {
-        m.channels /= 4;
-        m.dst_pixel /= 4;
-        m.src_pixel /= 4;
-        m.addend_pixel /= 4;
-        return m2s_cuda_launch(call, move_four_body<T>{ m, m.addend != nullptr },
-                               m2s_cuda_blocks(call, m.pixels * m.channels, THREADS), THREADS, 0);
+    for (int k = 0; k < moves->count; k++) {
+        const m2s_channel_move *m = &moves->move[k];
+        const void *of[3] = { m->dst, m->src, m->addend };
+        const int64_t pixels[3] = { m->dst_pixel, m->src_pixel, m->addend_pixel };
+        for (int i = 0; i < 3; i++, count++) {
+            places[count] = of[i];
+            counts[1 + count] = pixels[i];
+        }
     }
-    return m2s_cuda_launch(call, move_body<T>{ m, m.addend != nullptr },
-                           m2s_cuda_blocks(call, m.pixels * m.channels, THREADS), THREADS, 0);
-}
-
-extern "C" int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_channel_move *move)
-{
-    switch (call->storage) {
-    case M2SNET_DTYPE_F16:
-        return move_stored<m2s_f16>(call, move);
-    case M2SNET_DTYPE_BF16:
-        return move_stored<m2s_bf16>(call, move);
-    default:
-        return move_stored<float>(call, move);
-    }
+    return m2s_with_storage(call, [&](auto zero) {
+        using T = decltype(zero);
+        return m2s_with_width<T>(m2s_width_of(sizeof(T), counts, 1 + count, places, count), [&](auto width) {
+            return m2s_launch_pixels<decltype(width)::value>(call, move_rule<T>{ *moves }, shape);
+        });
+    });
 }
 
 /* ---- weights ---- */

@@ -10,15 +10,26 @@
 extern "C" {
 #endif
 
-/* dst[p][c] = src[p][c] (+ addend[p][c]) for `channels` channels of `pixels` pixels of the storage type; from a pixel
- * to the next are so many numbers. addend may be NULL. */
+/* One launch for up to four moves of `channels` channels each, to the pixels of (n, h, w): dst[p][c] = src[p][c]
+ * (+ addend[p][c]), of the storage type; from a pixel to the next are so many numbers. addend may be NULL. averaged:
+ * src is (n, src_h, src_w), and dst gets the sum over the 3 x 3 window around (stride y, stride x), / 9, zeros outside.
+ */
+#define M2S_MOST_MOVES 4
+
 typedef struct m2s_channel_move {
-    int64_t pixels;
-    int32_t channels, dst_pixel, src_pixel, addend_pixel;
     void *dst;
     const void *src, *addend;
+    int32_t dst_pixel, src_pixel, addend_pixel;
+    bool averaged;
 } m2s_channel_move;
-int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_channel_move *move);
+
+typedef struct m2s_channel_moves {
+    int64_t n, h, w;
+    int32_t channels, count;
+    m2s_channel_move move[M2S_MOST_MOVES];
+    int32_t src_h, src_w, stride; /* of averages */
+} m2s_channel_moves;
+int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_channel_moves *moves);
 
 /* F32 (o, i, kh, kw) -> storage (o, kh, kw, i), and F32 (o, kh, kw, i) -> F32 (o, i, kh, kw). shape is o, i, kh, kw. */
 int m2s_cuda_pack_weights(const m2s_cuda_call *call, void *dst, const float *src, m2s_shape shape);
