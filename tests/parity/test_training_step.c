@@ -93,6 +93,9 @@ typedef struct bounds {
 /* 1e-6: the sampled numbers are float32 and a gradient's samples can be small beside its norm. */
 static const bounds float64_bounds = { 5e-7, 1e-6, 1e-6, 1e-6, 1e-13, 1e-6 };
 static const bounds float32_bounds = { 5e-4, 1e-5, 3e-3, 5e-2, 1e-6, 1e-5 };
+/* Convolutions of other backends may add up thousands of products one after the other in float: twice the rounding of
+ * the logits, and ten times what a statistic of few numbers at the end of it shows. */
+static const bounds other_bounds = { 5e-4, 1e-4, 3e-3, 5e-2, 1e-6, 1e-4 };
 
 #define STEP (0.05 * (1.0 + 0.9)) /* how far the first step goes along a gradient: rate, Nesterov momentum */
 
@@ -308,13 +311,13 @@ static const char *other;
 static void test_other_weighted(void **state)
 {
     (void)state;
-    compare_step(other, M2SNET_DTYPE_F32, false, &float32_bounds);
+    compare_step(other, M2SNET_DTYPE_F32, false, &other_bounds);
 }
 
 static void test_other_plain(void **state)
 {
     (void)state;
-    compare_step(other, M2SNET_DTYPE_F32, true, &float32_bounds);
+    compare_step(other, M2SNET_DTYPE_F32, true, &other_bounds);
 }
 
 int main(int argc, char **argv)
