@@ -16,7 +16,8 @@
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define COPY_BYTES   ((size_t)256 << 20)
 
-/* Letters of shapes as in test_kernels.c, and p: one channel. */
+/* Letters of shapes as in test_kernels.c, and p: one channel, h: half as high and wide, x and q: statistics and planes
+ * of a subtraction unit of two scales. */
 typedef struct row {
     const char *op;
     m2s_attrs attrs;
@@ -27,6 +28,7 @@ typedef struct row {
 /* clang-format off */
 #define A(n_, h_, w_, c_) { .d = { n_, h_, w_, c_ } }
 #define RGB .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 }
+#define UNIT .scales = 2, .scale = { 3, 5 }, .epsilon = 1e-5
 
 static const row rows[] = {
     { "batch_norm", { .epsilon = 1e-5, .relu = 1 }, "svvvv", "s", A(8, 88, 88, 64) },
@@ -58,6 +60,17 @@ static const row rows[] = {
     { "cross_entropy_grad", { 0 }, "1ss", "s", A(8, 352, 352, 4) },
     { "feature_distance", { 0 }, "ss", "1", A(8, 176, 176, 64) },
     { "feature_distance_grad", { .form = 1 }, "1ss", "s", A(8, 176, 176, 64) },
+    { "add", { .relu = 1 }, "ss", "s", A(8, 88, 88, 64) },
+    { "max_pool_grad", { .kernel = 2, .stride = 2 }, "hs", "s", A(8, 176, 176, 64) },
+    { "max_pool", { .kernel = 2, .stride = 2 }, "s", "h", A(8, 176, 176, 64) },
+    { "avg_pool", { .kernel = 2, .stride = 2 }, "s", "h", A(8, 88, 88, 256) },
+    { "resize", { 0 }, "hs", "s", A(8, 88, 88, 64) },
+    { "resize_grad", { 0 }, "s", "h", A(8, 88, 88, 64) },
+    { "multi_scale_subtract", { UNIT }, "hsvvvv", "s", A(1, 88, 88, 64) },
+    { "multi_scale_subtract", { UNIT }, "hsvvvv", "s", A(1, 22, 22, 64) },
+    { "multi_scale_subtract", { UNIT }, "hsvvvv", "s", A(8, 88, 88, 64) },
+    { "multi_scale_subtract_train", { UNIT }, "hsvvvvvvvv", "sxq", A(8, 88, 88, 64) },
+    { "multi_scale_subtract_grad", { UNIT }, "shsxqvvvvvvvv", "hsvvvv", A(8, 88, 88, 64) },
     { "transpose_weights", { 0 }, "s", "t", A(512, 512, 3, 3) },
     { "transpose_weights", { 0 }, "s", "t", A(2048, 1024, 1, 1) },
     { "sum_squares", { 0 }, "s", "1", A(2048, 1024, 1, 1) },
@@ -88,6 +101,12 @@ static m2s_shape shape_of(char letter, m2s_shape s)
         return (m2s_shape)A(s.n, s.h, s.w, 1);
     case '3':
         return (m2s_shape)A(s.n, s.h, s.w, 3);
+    case 'h':
+        return (m2s_shape)A(s.n, s.h / 2, s.w / 2, s.c);
+    case 'x':
+        return (m2s_shape)A(8, 1, 1, 1);
+    case 'q':
+        return (m2s_shape)A(s.n, s.h, s.w, 4);
     default:
         return (m2s_shape)A(1, 1, 1, 1);
     }
