@@ -31,9 +31,8 @@ struct m2s_device {
     m2s_cuda_properties properties;
     m2s_conv_library *cudnn; /* NULL: own convolutions only */
     char conv_text[160];
-    pthread_mutex_t
-        launching; /* around every use of cudnn, which has one stream at a time */
-    pthread_mutex_t copying; /* guards what follows */
+    pthread_mutex_t launching; /* around every use of cudnn, which has one stream at a time */
+    pthread_mutex_t copying;   /* guards what follows */
     void *stream;
     unsigned char *staging; /* pinned */
     pthread_mutex_t weights_guard;
