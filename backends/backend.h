@@ -89,6 +89,7 @@ typedef struct m2s_backend {
     uint32_t abi;                     /* M2S_BACKEND_ABI */
     const char *name;                 /* "cpu" */
     bool literal;                     /* wants the network as it is defined, without the inference passes */
+    bool half;                        /* m2s_plan_request.storage may be F16 or BF16 */
     const char *(*description)(void); /* for lists: "oneDNN 2.6.3, own kernels up to AVX-512" */
 
     int (*device_count)(void); /* 0: cannot be used here */

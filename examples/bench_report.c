@@ -46,7 +46,7 @@ static double step_total_ms(const bench_state *bench)
 
 const char *precision_name(const settings *set)
 {
-    return set->run.precision == M2SNET_PRECISION_F64 ? "f64" : "f32";
+    return precision_words[set->run.precision];
 }
 
 static void print_row(const char *name, time_summary time)

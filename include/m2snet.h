@@ -344,7 +344,9 @@ typedef struct m2snet_session m2snet_session;
 
 typedef enum m2snet_precision {
     M2SNET_PRECISION_F32 = 0,
-    M2SNET_PRECISION_F64 = 1 /* backend "ref" only: the oracle */
+    M2SNET_PRECISION_F64 = 1, /* backend "ref" only: the oracle */
+    M2SNET_PRECISION_F16 = 2, /* backend "cuda", predictions: activations and weights of convolutions are F16, */
+    M2SNET_PRECISION_BF16 = 3 /* or BF16; sums are F32, as are input and logits */
 } m2snet_precision;
 
 typedef struct m2snet_session_options {

@@ -344,6 +344,7 @@ const m2s_backend *m2s_backend_cuda(void)
     static const m2s_backend backend = {
         .abi = M2S_BACKEND_ABI,
         .name = "cuda",
+        .half = true,
         .description = description,
         .device_count = device_count,
         .open = device_open,

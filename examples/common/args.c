@@ -133,6 +133,8 @@ bool parse_pair(const char *option, const char *text, double *first, double *sec
     return parse_number(option, head, 1e-9, 1e9, first) && parse_number(option, comma + 1, 1e-9, 1e9, second);
 }
 
+const char *const precision_words[PRECISION_COUNT] = { "f32", "f64", "f16", "bf16" };
+
 bool parse_run_option(int option, const char *text, run_options *options)
 {
     int64_t number;
@@ -153,15 +155,14 @@ bool parse_run_option(int option, const char *text, run_options *options)
     case OPTION_SIZE:
         return parse_size("--size", text, &options->width, &options->height);
     case OPTION_PRECISION:
-        if (strcmp(text, "f32") == 0) {
-            options->precision = M2SNET_PRECISION_F32;
-        } else if (strcmp(text, "f64") == 0) {
-            options->precision = M2SNET_PRECISION_F64;
-        } else {
-            complain("--precision: expected f32 or f64, got \"%s\"", text);
-            return false;
+        for (int i = 0; i < PRECISION_COUNT; i++) {
+            if (strcmp(text, precision_words[i]) == 0) {
+                options->precision = (m2snet_precision)i;
+                return true;
+            }
         }
-        return true;
+        complain("--precision: expected f32, f64, f16 or bf16, got \"%s\"", text);
+        return false;
     default:
         return false; /* getopt_long has named the unknown option */
     }

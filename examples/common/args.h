@@ -50,6 +50,10 @@ typedef struct run_options {
     m2snet_precision precision;
 } run_options;
 
+/* By m2snet_precision: "f32", ... */
+#define PRECISION_COUNT 4
+extern const char *const precision_words[PRECISION_COUNT];
+
 enum {
     OPTION_MODEL = 1000,
     OPTION_BACKEND,
@@ -74,10 +78,10 @@ enum {
 /* clang-format on */
 #define RUN_OPTION_HELP                                                                                                \
     "  --model FILE        weights: .safetensors, or a PyTorch checkpoint read as data\n"                              \
-    "  --backend NAME      auto (default), cpu or ref; with --precision f64 the default is ref\n"                      \
+    "  --backend NAME      auto (default), cpu, ref or cuda; with --precision f64 the default is ref\n"                \
     "  --threads N         worker threads; default: the processors this process may use\n"                             \
     "  --size N or WxH     the network's input in pixels; default: the model's\n"                                      \
-    "  --precision P       f32 (default) or f64\n"
+    "  --precision P       f32 (default), f64 (ref), f16 or bf16 (cuda)\n"
 #define COMMON_OPTION_HELP                                                                                             \
     "  --help              this text\n"                                                                                \
     "  --version           versions of the program and of the library\n"

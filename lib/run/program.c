@@ -92,6 +92,7 @@ typedef struct sources {
     const char *prefix;
     m2s_pack_cache *packs;
     const m2s_state *state;
+    m2snet_dtype storage; /* of activations; 0: the graph's */
 } sources;
 
 /* Takes graph over, also when it fails. */
@@ -109,7 +110,9 @@ static m2snet_status compile(m2snet_context *context, m2s_graph *graph, const so
     program->context = context;
     program->graph = graph;
     M2S_TRY(m2s_fit_views(&context->memory, graph, from->store, from->prefix, &params, error));
-    m2s_plan_request request = { .graph = graph, .params = params, .packs = from->packs, .control = control };
+    m2s_plan_request request = {
+        .graph = graph, .params = params, .packs = from->packs, .control = control, .storage = from->storage
+    };
     M2S_TRY(context->backend->plan_compile(context->device, &request, &program->plan, error));
     dump_plan(program);
     M2S_TRY(make_buffers(program, from->state, error));
@@ -121,11 +124,11 @@ fail:
     return status;
 }
 
-m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
-                                 m2s_pack_cache *packs, m2s_control *control, m2s_program **created,
-                                 m2snet_error *error)
+m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, m2snet_dtype storage,
+                                 const m2s_store *store, m2s_pack_cache *packs, m2s_control *control,
+                                 m2s_program **created, m2snet_error *error)
 {
-    const sources from = { .store = store, .prefix = "", .packs = packs };
+    const sources from = { .store = store, .prefix = "", .packs = packs, .storage = storage };
     m2s_graph *rewritten = NULL;
     m2snet_status status;
 
@@ -146,7 +149,7 @@ m2snet_status m2s_program_create_step(m2snet_context *context, const m2s_graph *
                                       const char *prefix, m2s_pack_cache *packs, m2s_state *state, m2s_control *control,
                                       m2s_program **created, m2snet_error *error)
 {
-    const sources from = { store, prefix, packs, state };
+    const sources from = { store, prefix, packs, state, (m2snet_dtype)0 };
     m2s_graph *copy = NULL;
     m2snet_status status;
 

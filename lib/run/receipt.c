@@ -112,6 +112,7 @@ fail:
 m2snet_status m2s_receipt_write(m2snet_result *result, const m2snet_session *session, double threshold,
                                 const m2snet_image *image, m2snet_error *error)
 {
+    static const char *const precisions[] = { "f32", "f64", "f16", "bf16" };
     m2snet_model *model = session->model;
     m2snet_context *context = model->context;
     m2snet_receipt *r = &result->receipt;
@@ -126,7 +127,7 @@ m2snet_status m2s_receipt_write(m2snet_result *result, const m2snet_session *ses
     r->backend = context->backend->name;
     r->device = context->device_info.name;
     r->instruction_set = context->device_info.instruction_set;
-    r->precision = session->options.precision == M2SNET_PRECISION_F64 ? "f64" : "f32";
+    r->precision = precisions[session->options.precision];
     r->preprocessing = result->preprocessing;
     r->threads = m2s_pool_threads(context->host.pool);
     r->image_width = image->width;

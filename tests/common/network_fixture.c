@@ -226,6 +226,19 @@ static void fetch(m2s_program *program, const char *name, m2snet_dtype dtype, m2
     m2s_free(memory, raw);
 }
 
+const char *network_backend(const char *backend)
+{
+    const char *other = getenv("M2SNET_TEST_BACKEND");
+
+    if (other == NULL || other[0] == '\0') {
+        return backend;
+    }
+    if (strcmp(backend, "cpu") != 0) {
+        skip();
+    }
+    return other;
+}
+
 void network_run_make(network_run *run, const char *backend, int threads, m2snet_dtype dtype, const m2s_config *config,
                       network_recipe recipe, int64_t n, int64_t h, int64_t w, const char *const *names, int32_t count)
 {
@@ -238,7 +251,7 @@ void network_run_make(network_run *run, const char *backend, int threads, m2snet
     m2s_buffer *arena;
 
     m2s_context_options_default(&options);
-    options.backend = backend;
+    options.backend = network_backend(backend);
     options.threads = threads;
     expect_ok(m2s_context_create(&options, &run->context, &error), &error);
     m2s_memory *memory = &run->context->memory;
@@ -252,7 +265,7 @@ void network_run_make(network_run *run, const char *backend, int threads, m2snet
         m2s_graph_mark_output(graph, value);
     }
     expect_ok(m2s_pack_cache_create(memory, &packs, &error), &error);
-    expect_ok(m2s_program_create(run->context, graph, store, packs, NULL, &program, &error), &error);
+    expect_ok(m2s_program_create(run->context, graph, (m2snet_dtype)0, store, packs, NULL, &program, &error), &error);
     m2s_graph_destroy(graph);
     m2s_program_info(program, &info);
     expect_ok(run->context->backend->buffer_alloc(run->context->device, info.arena_bytes, &arena, &error), &error);

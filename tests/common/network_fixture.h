@@ -35,6 +35,10 @@ typedef struct network_run {
     int32_t count;
 } network_run;
 
+/* What a test opens in the place of the backend that it names: with M2SNET_TEST_BACKEND in the environment that one
+ * stands in for "cpu", and tests of "ref" are skipped: so the parity tests run on a device. */
+const char *network_backend(const char *backend);
+
 /* Builds, compiles and runs on a backend ("ref", "cpu") with `threads` threads; names are values of the graph. Fails
  * the test (cmocka) when anything goes wrong. */
 void network_run_make(network_run *run, const char *backend, int threads, m2snet_dtype dtype, const m2s_config *config,

@@ -119,7 +119,7 @@ void training_run_make(training_run *run, const char *backend, int threads, m2sn
 
     *run = (training_run){ .dtype = dtype };
     m2s_context_options_default(&options);
-    options.backend = backend;
+    options.backend = network_backend(backend);
     options.threads = threads;
     expect_ok(m2s_context_create(&options, &run->context, &error), &error);
     m2s_memory *memory = &run->context->memory;
