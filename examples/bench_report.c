@@ -46,7 +46,7 @@ static double step_total_ms(const bench_state *bench)
 
 const char *precision_name(const settings *set)
 {
-    return precision_words[set->run.precision];
+    return run_precision_words[set->run.precision];
 }
 
 static void print_row(const char *name, time_summary time)

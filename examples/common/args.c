@@ -133,7 +133,7 @@ bool parse_pair(const char *option, const char *text, double *first, double *sec
     return parse_number(option, head, 1e-9, 1e9, first) && parse_number(option, comma + 1, 1e-9, 1e9, second);
 }
 
-const char *const precision_words[PRECISION_COUNT] = { "f32", "f64", "f16", "bf16" };
+const char *const run_precision_words[PRECISION_COUNT] = { "f32", "f64", "f16", "bf16" };
 
 bool parse_run_option(int option, const char *text, run_options *options)
 {
@@ -156,7 +156,7 @@ bool parse_run_option(int option, const char *text, run_options *options)
         return parse_size("--size", text, &options->width, &options->height);
     case OPTION_PRECISION:
         for (int i = 0; i < PRECISION_COUNT; i++) {
-            if (strcmp(text, precision_words[i]) == 0) {
+            if (strcmp(text, run_precision_words[i]) == 0) {
                 options->precision = (m2snet_precision)i;
                 return true;
             }

@@ -52,7 +52,7 @@ typedef struct run_options {
 
 /* By m2snet_precision: "f32", ... */
 #define PRECISION_COUNT 4
-extern const char *const precision_words[PRECISION_COUNT];
+extern const char *const run_precision_words[PRECISION_COUNT];
 
 enum {
     OPTION_MODEL = 1000,
