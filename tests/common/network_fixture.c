@@ -233,10 +233,10 @@ const char *network_backend(const char *backend)
     if (other == NULL || other[0] == '\0') {
         return backend;
     }
-    if (strcmp(backend, "cpu") != 0) {
+    if (strcmp(backend, "ref") == 0) {
         skip();
     }
-    return other;
+    return strcmp(backend, "cpu") == 0 ? other : backend;
 }
 
 void network_run_make(network_run *run, const char *backend, int threads, m2snet_dtype dtype, const m2s_config *config,
