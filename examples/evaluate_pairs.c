@@ -15,12 +15,55 @@ void pair_list_free(pair_list *list)
     path_list_free(&list->reasons);
 }
 
+/* Bytes of the UTF-8 character at text; 0: it is none. */
+static size_t character_bytes(const unsigned char *text)
+{
+    size_t bytes = text[0] < 0x80 ? 1 : text[0] >= 0xf0 && text[0] < 0xf5 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+
+    if (text[0] >= 0x80 && (text[0] < 0xc2 || text[0] >= 0xf5)) {
+        return 0;
+    }
+    /* forms that are too long, surrogates, beyond U+10FFFF */
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] >= 0xa0) ||
+        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] >= 0x90)) {
+        return 0;
+    }
+    for (size_t i = 1; i < bytes; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return bytes;
+}
+
+/* File names may be any bytes, names in JSON may not: what is no UTF-8 is written as \xff. */
+static char *as_utf8(const char *text)
+{
+    char *made = must_alloc(4 * strlen(text) + 1);
+    char *end = made;
+
+    while (*text != '\0') {
+        size_t bytes = character_bytes((const unsigned char *)text);
+
+        if (bytes == 0) {
+            end += snprintf(end, sizeof("\\xff"), "\\x%02x", (unsigned)(unsigned char)*text++);
+        } else {
+            memcpy(end, text, bytes);
+            end += bytes;
+            text += bytes;
+        }
+    }
+    *end = '\0';
+    return made;
+}
+
 /* Takes reason. */
 static void add_unmatched(pair_list *list, const char *stem, char *reason)
 {
     complain("%s", reason);
-    path_list_add(&list->unmatched, format_text("%s", stem));
-    path_list_add(&list->reasons, reason);
+    path_list_add(&list->unmatched, as_utf8(stem));
+    path_list_add(&list->reasons, as_utf8(reason));
+    free(reason);
 }
 
 static char *stem_of(const char *path)
@@ -88,7 +131,7 @@ static void match_files(const path_list *predictions, const path_list *masks, pa
         if (partner == NULL && !right[i].used) {
             add_unmatched(list, right[i].stem, format_text("%s: no prediction of this stem", right[i].path));
         } else if (partner != NULL && !partner->used && !right[i].used) {
-            path_list_add(&list->names, format_text("%s", right[i].stem));
+            path_list_add(&list->names, as_utf8(right[i].stem));
             path_list_add(&list->predictions, format_text("%s", partner->path));
             path_list_add(&list->masks, format_text("%s", right[i].path));
             partner->used = true;
@@ -119,7 +162,10 @@ bool collect_pairs(const char *predictions, const char *masks, pair_list *list)
     there = collect_pictures(masks, &right) && there;
     if (there && left.count == 1 && right.count == 1 && strcmp(left.items[0], predictions) == 0 &&
         strcmp(right.items[0], masks) == 0) { /* two files belong together, whatever they are called */
-        path_list_add(&list->names, stem_of(masks));
+        char *stem = stem_of(masks);
+
+        path_list_add(&list->names, as_utf8(stem));
+        free(stem);
         path_list_add(&list->predictions, format_text("%s", predictions));
         path_list_add(&list->masks, format_text("%s", masks));
     } else if (there) {

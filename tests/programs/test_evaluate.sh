@@ -96,6 +96,18 @@ run 1 evaluate "$p" "$m" --resize
 says '^7 pairs scored, 1 failed'
 errs 'warning: size: the prediction was resized'
 
+# A name that is no UTF-8 is written so that it can be in the JSON.
+rm "$p"/* "$m"/*
+give v19_ring
+odd=$(printf 'r\377\303\251')
+cp "$p/v19_ring.png" "$p/$odd.png"
+cp "$m/v19_ring.png" "$m/$odd.png"
+cp "$m/v19_ring.png" "$m/${odd}2.png"
+run 1 evaluate "$p" "$m" --json "$work/d.json"
+says '^2 pairs scored, 0 failed, 1 without a partner'
+[ "$(value "$work/d.json" images.0.name failures.0.name | tr '\n' ' ')" = '"r\\xffé" "r\\xffé2" ' ] ||
+    complain "names that are no UTF-8: $(value "$work/d.json" images.0.name failures.0.name)"
+
 # Label maps.
 rm "$p"/* "$m"/*
 give voct1_wavy voct3_missing_layer

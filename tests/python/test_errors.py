@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Failures are exceptions: of the right class, of the builtin one that fits, with the library's sentence."""
 
+import copy
 import os
 import pickle
 import re
@@ -72,6 +73,8 @@ class Errors(unittest.TestCase):
             (TypeError, "progress", common.picture(), {"progress": 5}),
             (TypeError, "cancel", common.picture(), {"cancel": 5}),
             (ValueError, "NUL", "a\0b.png", {}),
+            (TypeError, "a NoneType is not a picture", None, {}),
+            (TypeError, "a generator is not a picture", (path for path in common.picture_paths()), {}),
         ]:
             with self.subTest(pattern=pattern):
                 with self.assertRaisesRegex(kind, pattern):
@@ -96,6 +99,10 @@ class Errors(unittest.TestCase):
             again = pickle.loads(pickle.dumps(error))
             self.assertIs(type(again), type(error))
             self.assertEqual(str(again), "a sentence")
+        for owner in (common.model(), common.model().context, common.model().predict(common.picture())):
+            for way in (pickle.dumps, copy.deepcopy):
+                with self.assertRaisesRegex(TypeError, f"a {type(owner).__name__} cannot be pickled"):
+                    way(owner)
 
     def test_closed(self):
         model = m2snet.Model.load(common.MODEL)

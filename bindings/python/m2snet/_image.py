@@ -184,7 +184,7 @@ def _gray(array: np.ndarray, window: Optional[Sequence[float]]) -> Pixels:
     if window is not None and pixel_format == GRAY8:
         raise ValueError("window is for uint16 and float pictures; this one is uint8")
     if pixel_format == F32 and window is None and not (array.min() >= 0.0 and array.max() <= 1.0):
-        raise ValueError(f"{_describe(array)} has values outside 0 to 1: say window=(low, high), shown as black and white")
+        raise ValueError(f"{_describe(array)} has values outside 0 to 1; where window=(low, high) can be said, it tells black and white")
     stride = _rows(array, array.dtype.itemsize)
     if stride is None:
         array, stride, copied = np.ascontiguousarray(array), 0, True
@@ -210,6 +210,8 @@ def as_pixels(
     if order not in ("rgb", "bgr"):
         raise ValueError(f'order is {order!r}: expected "rgb" or "bgr"')
     array = _from_pillow(source) if _is_pillow(source) else np.asarray(source)
+    if array.dtype == object and array.ndim == 0:
+        raise TypeError(f"a {type(source).__name__} is not a picture: a path, a file's bytes, an array or a Pillow image")
     copied = array is not source
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

@@ -327,6 +327,9 @@ class Owner:
         """Lets go of the handle. Its memory is freed once no call and no array uses it any more. Twice is fine."""
         self._handle = None
 
+    def __reduce__(self) -> Any:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: it belongs to this process")
+
     def __enter__(self) -> Any:
         return self
 
