@@ -286,9 +286,11 @@ static void walk(rig *r, const char *name, attempt call, size_t stride)
     for (size_t k = 1; k <= total; k += stride, failed++) {
         error = (m2snet_error){ 0 };
         m2snet_status status = tried(r, call, k, &error);
+        /* Threads that share their scratch make the number of calls vary by a few: the last may not come. */
+        bool came = atomic_load(&calls) >= atomic_load(&fail_at);
         went_on += status == M2SNET_STATUS_OK;
         assert_true(status == M2SNET_STATUS_OK || (error.status == status && error.message[0] != '\0'));
-        if (own ? status != M2SNET_STATUS_OUT_OF_MEMORY : status == M2SNET_STATUS_INTERNAL) {
+        if (own && came ? status != M2SNET_STATUS_OUT_OF_MEMORY : status == M2SNET_STATUS_INTERNAL) {
             fail_msg("%s, call %zu of %zu: \"%s\" (%s)", name, k, total, m2snet_status_string(status), error.message);
         }
         if (memory_used(r->context) != used) {

@@ -106,7 +106,7 @@ static void test_contexts(void **state)
         options.threads = thread_counts[i];
         refuse_context(&options, INVALID, "threads");
     }
-    static const char *const backends[] = { "", "CPU", "cuda",
+    static const char *const backends[] = { "", "CPU", "gpu",
                                             ("a name far longer than any backend will ever have, as "
                                              "an attacker might send it over the network") };
     for (size_t i = 0; i < COUNT(backends); i++) {

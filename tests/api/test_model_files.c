@@ -13,7 +13,7 @@
 
 #include "common/api_fixture.h"
 
-#define COMPACT_SHA256 "4152fa1134055ddf7347077901f44f49b29ebb3553b234b51f965452fb08cfb1"
+#define COMPACT_SHA256 "f8a92e3cd96282881c9c0105d4804af76a2370de1eb4d23eed3976c4364f9def"
 #define NAMED_CONFIG   "{" TINY_SHAPE ",\"classes\":[\"polyp\",\"ring\"],\"threshold\":0.25}"
 
 typedef struct rig {

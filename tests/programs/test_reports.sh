@@ -18,7 +18,7 @@ says 'not a medical device'
 run 0 info --tensors --size 352 "$model"
 says 'at 352 x 352'
 says 'f16 +16x3x3x3 +resnet\.conv1\.0\.weight'
-says 'i64 +scalar +resnet\.bn1\.num_batches_tracked'
+says 'f32 +32 +resnet\.bn1\.running_var'
 run 0 info --json --tensors --size 352x384 "$model"
 cp "$work/out" "$work/info.json"
 [ "$(value "$work/info.json" sha256 parameters classes.0 at_size.input_height tensors.0.shape.1 config.architecture |
