@@ -264,7 +264,8 @@ static bool read_value(reader *r, const char *key, int index)
     } else {
         text = skip_word(r, &start) ? copy(start, r->at) : NULL;
         if (text != NULL && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)) {
-            strcpy(text, text[0] == 't' ? "1" : "0");
+            text[0] = text[0] == 't' ? '1' : '0';
+            text[1] = '\0';
         } else if (text != NULL && strcmp(text, "null") == 0) {
             free(text);
             return r->member(r->user, key, NULL, index);
