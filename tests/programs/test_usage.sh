@@ -37,8 +37,8 @@ for threshold in -0.1 1.1 nan half 0,5; do
     segment --threshold "$threshold"
     errs '--threshold: expected a number from 0 to 1'
 done
-segment --precision f16
-errs '--precision: expected f32 or f64'
+segment --precision f8
+errs '--precision: expected f32, f64, f16 or bf16'
 segment --backend quantum
 errs 'quantum'
 for spacing in '0.5' '0,1' '1,' ',1' '1,2,3' '-1,1' 'nan,1'; do
