@@ -295,8 +295,10 @@ static void test_cancel(harness *h, const m2s_backend *backend)
             }
             finished_though_asked += status == M2SNET_STATUS_OK && asked;
         }
-        /* Delays go from none to three times a step, so some requests come while the updates run. */
-        CHECK(finished_though_asked > 0, "no request came during the updates");
+        /* Delays go from none to three times a step, so some requests come while the updates run: on this processor. A
+         * device may be through before the first. */
+        bool here = backend == m2s_backend_ref() || backend == m2s_backend_cpu();
+        CHECK(!here || finished_though_asked > 0, "no request came during the updates");
     }
     machine_free(&m);
     free(numbers);
