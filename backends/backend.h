@@ -56,6 +56,7 @@ typedef struct m2s_plan_request {
     m2s_pack_cache *packs;
     m2s_control *control; /* polled for cancel and progress ("prepare"); may be NULL */
     m2snet_dtype storage; /* of activations, where it is not the graph's: F16, BF16 (backend cuda); 0 = the graph's */
+    bool tf32;            /* factors of F32 convolutions may be rounded to 10 bits (backend cuda) */
 } m2s_plan_request;
 
 typedef struct m2s_plan_info {
@@ -89,7 +90,7 @@ typedef struct m2s_backend {
     uint32_t abi;                     /* M2S_BACKEND_ABI */
     const char *name;                 /* "cpu" */
     bool literal;                     /* wants the network as it is defined, without the inference passes */
-    bool half;                        /* m2s_plan_request.storage may be F16 or BF16 */
+    bool reduced;                     /* knows m2s_plan_request.storage and tf32 */
     const char *(*description)(void); /* for lists: "oneDNN 2.6.3, own kernels up to AVX-512" */
 
     int (*device_count)(void); /* 0: cannot be used here */

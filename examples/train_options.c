@@ -43,7 +43,7 @@ static const char *const distance_words[] = { "mse", "l2", NULL };
 static const char *const supervision_words[] = { "final", "equal", "halving", NULL };
 static const char *const optimiser_words[] = { "sgd", "adamw", NULL };
 static const char *const schedule_words[] = { "triangle", "warmup-linear", "poly", "cosine", "constant", NULL };
-static const char *const precision_words[] = { "f32", "f64", NULL };
+static const char *const precision_words[] = { "f32", "f64", "f16", "bf16", "tf32", NULL };
 static const char *const sampler_words[] = { "concat", "balanced", NULL };
 static const char *const unreadable_words[] = { "stop", "skip", NULL };
 static const char *const best_words[] = { "dice", "iou", NULL };
@@ -192,10 +192,10 @@ static const row rows[] = {
     OTHER(KIND_INT32, "samples", samples, 0, 64, "N  pictures on the page; default 6"),
     TEXT("metadata", metadata_json, "JSON  object of strings for the model files"),
     HEADING("Machine"),
-    TEXT("backend", backend, "NAME  auto (default), cpu or ref"),
+    TEXT("backend", backend, "NAME  auto (default), cpu, ref or cuda"),
     OTHER(KIND_INT32, "threads", threads, 0, 1024, "N  of the network; default: the processors there are"),
     OTHER(KIND_INT32, "workers", fit.workers, 0, 64, "N  threads that read pictures; default: as many"),
-    WORD("precision", trainer.precision, precision_words, "P  f32 (default) or f64 (backend ref)"),
+    WORD("precision", trainer.precision, precision_words, "P  f32 (default), f64 (backend ref) or tf32 (cuda)"),
     OTHER(KIND_INT64, "memory-limit", memory_limit_mb, 0, 1e9, "MB  0: none"),
     OTHER(KIND_INT64, "cache", cache_mb, 0, 1e9, "MB  of decoded pictures that are kept; default 256"),
     OTHER(KIND_INT64, "prefetch", prefetch_mb, 0, 1e9, "MB  of batches made ahead at most; 0 (default): three batches"),

@@ -344,9 +344,10 @@ typedef struct m2snet_session m2snet_session;
 
 typedef enum m2snet_precision {
     M2SNET_PRECISION_F32 = 0,
-    M2SNET_PRECISION_F64 = 1, /* backend "ref" only: the oracle */
-    M2SNET_PRECISION_F16 = 2, /* backend "cuda", predictions: activations and weights of convolutions are F16, */
-    M2SNET_PRECISION_BF16 = 3 /* or BF16; sums are F32, as are input and logits */
+    M2SNET_PRECISION_F64 = 1,  /* backend "ref" only: the oracle */
+    M2SNET_PRECISION_F16 = 2,  /* backend "cuda", predictions: activations and weights of convolutions are F16, */
+    M2SNET_PRECISION_BF16 = 3, /* or BF16; sums are F32, as are input and logits */
+    M2SNET_PRECISION_TF32 = 4  /* backend "cuda": F32, but factors of convolutions have 10 bits of fraction */
 } m2snet_precision;
 
 typedef struct m2snet_session_options {
@@ -1095,7 +1096,7 @@ typedef struct m2snet_trainer_options {
     int32_t max_bad_steps;          /* a step whose loss or gradient is not finite changes nothing; so many of them
                                      * in a row end the training with DIVERGED. 10; at least 1 */
     uint64_t seed;                  /* of batches and augmentation */
-    m2snet_precision precision;     /* F32; F64 on backend "ref" */
+    m2snet_precision precision;     /* F32; F64 on backend "ref", TF32 on "cuda" */
     int32_t max_plans;              /* compiled shapes kept, 1..64; 8 */
     uint64_t memory_limit_bytes;    /* cap on the scratch of a step; 0: none */
     m2snet_supervision supervision; /* FINAL */

@@ -57,7 +57,7 @@ static void device_free(m2s_device *device)
 static m2snet_status prepare_device(m2s_device *device, m2snet_error *error)
 {
     const m2s_cuda_properties *properties = &device->properties;
-    m2s_conv_settings settings = { .tf32 = false, .most_workspace_bytes = MOST_WORKSPACE };
+    m2s_conv_settings settings = { .most_workspace_bytes = MOST_WORKSPACE };
     void *staging = NULL;
     char why[128] = "";
     m2snet_status status;
@@ -344,7 +344,7 @@ const m2s_backend *m2s_backend_cuda(void)
     static const m2s_backend backend = {
         .abi = M2S_BACKEND_ABI,
         .name = "cuda",
-        .half = true,
+        .reduced = true,
         .description = description,
         .device_count = device_count,
         .open = device_open,

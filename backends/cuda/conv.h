@@ -25,6 +25,7 @@ typedef struct m2s_conv_problem {
     m2snet_dtype storage;
     int32_t n, h, w, c, oh, ow, oc, kh, kw, stride, pad, dilation, groups;
     bool bias, residual, relu;
+    bool tf32; /* F32 on tensor cores, with 10 bits of fraction */
 } m2s_conv_problem;
 
 typedef struct m2s_conv_data { /* on the device; by kind, one of x, y, weights is written */
@@ -47,7 +48,6 @@ struct m2s_prepared_conv {
 typedef struct m2s_conv_library m2s_conv_library;
 
 typedef struct m2s_conv_settings {
-    bool tf32; /* F32 products on tensor cores, with 10 bits of mantissa */
     size_t most_workspace_bytes;
 } m2s_conv_settings;
 

@@ -310,7 +310,7 @@ static cudnnStatus_t describe(cudnn_conv *c)
 static cudnnMathType_t wanted_math(const cudnn_conv *c)
 {
     return c->base.problem.storage != M2SNET_DTYPE_F32 ? CUDNN_TENSOR_OP_MATH
-           : c->library->settings.tf32                 ? CUDNN_DEFAULT_MATH
+           : c->base.problem.tf32                      ? CUDNN_DEFAULT_MATH
                                                        : CUDNN_FMA_MATH;
 }
 

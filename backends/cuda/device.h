@@ -10,9 +10,11 @@
 
 /* How a value lies in device memory. */
 typedef enum m2s_layout {
-    M2S_LAYOUT_STORED, /* as the graph has it, in the storage type of activations */
-    M2S_LAYOUT_F32,    /* as the graph has it, F32 whatever the storage type */
-    M2S_LAYOUT_CONV    /* convolution weights: (o, kh, kw, i), storage type */
+    M2S_LAYOUT_STORED,     /* as the graph has it, in the storage type of activations */
+    M2S_LAYOUT_F32,        /* as the graph has it, F32 whatever the storage type */
+    M2S_LAYOUT_CONV,       /* convolution weights: (o, kh, kw, i), storage type */
+    M2S_LAYOUT_FILLED,     /* a vector, storage type, zeros up to a multiple of 8 */
+    M2S_LAYOUT_CONV_FILLED /* as CONV, o and i with zeros up to multiples of 8 */
 } m2s_layout;
 
 /* A constant on the device. */

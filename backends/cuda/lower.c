@@ -104,10 +104,11 @@ fail:
 }
 
 static m2s_conv_problem problem_of(const m2s_attrs *attrs, m2s_conv_kind kind, m2s_shape x, m2s_shape y,
-                                   m2s_shape weights, m2snet_dtype storage)
+                                   m2s_shape weights, const m2s_products *products)
 {
     return (m2s_conv_problem){ .kind = kind,
-                               .storage = storage,
+                               .storage = products->storage,
+                               .tf32 = products->tf32,
                                .n = (int32_t)x.n,
                                .h = (int32_t)x.h,
                                .w = (int32_t)x.w,
@@ -164,25 +165,26 @@ static int launch_grad_weights(const m2s_step *step, const m2s_cuda_call *call)
                                               : m2s_cuda_unpack_weights(call, args->out[0], packed, args->out_shape[0]);
 }
 
-static m2snet_status lower_conv(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
-                                m2s_step *step, m2snet_error *error)
+static m2snet_status lower_conv(m2s_device *device, const m2s_graph *graph, const m2s_node *node,
+                                const m2s_products *products, m2s_step *step, m2snet_error *error)
 {
+    m2snet_dtype storage = products->storage;
     const m2s_ref_args *args = &step->args;
     m2s_shape weights = args->in_shape[1];
     m2s_conv_problem problem;
     m2snet_status status;
 
     if (node->op == M2S_OP_conv2d) {
-        problem = problem_of(&step->attrs, M2S_CONV_FORWARD, args->in_shape[0], args->out_shape[0], weights, storage);
+        problem = problem_of(&step->attrs, M2S_CONV_FORWARD, args->in_shape[0], args->out_shape[0], weights, products);
         problem.bias = node->in_count > 2 && node->in[2] != M2S_NONE;
         problem.residual = node->in_count > 3 && node->in[3] != M2S_NONE;
         problem.relu = step->attrs.relu != 0;
     } else if (node->op == M2S_OP_conv2d_grad_src) {
-        problem = problem_of(&step->attrs, M2S_CONV_GRAD_X, args->out_shape[0], args->in_shape[0], weights, storage);
+        problem = problem_of(&step->attrs, M2S_CONV_GRAD_X, args->out_shape[0], args->in_shape[0], weights, products);
     } else {
         weights = args->out_shape[0];
         problem =
-            problem_of(&step->attrs, M2S_CONV_GRAD_WEIGHTS, args->in_shape[0], args->in_shape[1], weights, storage);
+            problem_of(&step->attrs, M2S_CONV_GRAD_WEIGHTS, args->in_shape[0], args->in_shape[1], weights, products);
     }
     step->launch = problem.kind == M2S_CONV_GRAD_WEIGHTS ? launch_grad_weights : launch_conv;
     bool constant = problem.kind != M2S_CONV_GRAD_WEIGHTS && graph->values[node->in[1]].constant;
@@ -221,6 +223,25 @@ static int launch_res2_conv(const m2s_step *step, const m2s_cuda_call *call, int
     return error == 0 ? step->conv[g]->launch(step->conv[g], call, &data) : error;
 }
 
+/* A group's dense tensor, `wide` channels, of a tensor of this shape. */
+static size_t group_bytes(m2s_shape shape, int32_t wide, m2snet_dtype storage)
+{
+    shape.c = wide;
+    return round_up(stored_bytes(shape, storage));
+}
+
+/* Zeros in the channels that fill a group up: times the weights' zeros they count for nothing, which noise may not. */
+static int clear_filling(const m2s_step *step, const m2s_cuda_call *call)
+{
+    const m2s_ref_args *args = call->args;
+    size_t groups = step->attrs.stage != 0 ? M2S_STEP_CONVS : 1;
+
+    return step->wide * 4 == args->in_shape[0].c
+               ? 0
+               : m2s_cuda_fill(call->stream, part_at(step, call, 0), 0,
+                               groups * group_bytes(args->in_shape[0], step->wide, call->storage));
+}
+
 /* Parts of its scratch: a group's input, its result, workspace, packed weights. Between two convolutions one launch
  * moves a result to its place and makes the next input. */
 static int launch_res2(const m2s_step *step, const m2s_cuda_call *call)
@@ -228,25 +249,25 @@ static int launch_res2(const m2s_step *step, const m2s_cuda_call *call)
     const m2s_ref_args *args = call->args;
     const void *src = args->in[0];
     m2s_shape out = args->out_shape[0];
-    int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c;
+    int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c, wide = step->wide;
     void *y = part_at(step, call, 0), *s = part_at(step, call, 1);
     m2s_channel_moves moves = { .n = out.n, .h = out.h, .w = out.w, .channels = width, .count = 1 };
-    int error;
+    int error = clear_filling(step, call);
 
-    moves.move[0] = (m2s_channel_move){ .dst = y, .src = src, .dst_pixel = width, .src_pixel = all };
-    error = m2s_cuda_move_channels(call, &moves);
+    moves.move[0] = (m2s_channel_move){ .dst = y, .src = src, .dst_pixel = wide, .src_pixel = all };
+    error = error == 0 ? m2s_cuda_move_channels(call, &moves) : error;
     moves.count = 2;
     for (int32_t g = 0; g < M2S_STEP_CONVS && error == 0; g++) {
         bool last = g == M2S_STEP_CONVS - 1;
         void *next = group_of(src, g + 1, width, call->storage), *dst = group_of(args->out[0], g, width, call->storage);
-        moves.move[0] = (m2s_channel_move){ .dst = dst, .src = s, .dst_pixel = all, .src_pixel = width };
+        moves.move[0] = (m2s_channel_move){ .dst = dst, .src = s, .dst_pixel = all, .src_pixel = wide };
         moves.move[1] =
             last ? (m2s_channel_move){ .dst = group_of(args->out[0], 3, width, call->storage),
                                        .src = next,
                                        .dst_pixel = all,
                                        .src_pixel = all }
                  : (m2s_channel_move){
-                       .dst = y, .src = next, .addend = s, .dst_pixel = width, .src_pixel = all, .addend_pixel = width
+                       .dst = y, .src = next, .addend = s, .dst_pixel = wide, .src_pixel = all, .addend_pixel = wide
                    };
         error = launch_res2_conv(step, call, g, y, s);
         error = error == 0 ? m2s_cuda_move_channels(call, &moves) : error;
@@ -261,9 +282,8 @@ static int launch_res2_stage(const m2s_step *step, const m2s_cuda_call *call)
     const m2s_ref_args *args = call->args;
     const void *src = args->in[0];
     m2s_shape in = args->in_shape[0], out = args->out_shape[0];
-    int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c;
-    size_t y_bytes = round_up(stored_bytes(in, call->storage) / 4);
-    size_t s_bytes = round_up(stored_bytes(out, call->storage) / 4);
+    int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c, wide = step->wide;
+    size_t y_bytes = group_bytes(in, wide, call->storage), s_bytes = group_bytes(out, wide, call->storage);
     m2s_channel_moves before = { .n = in.n, .h = in.h, .w = in.w, .channels = width, .count = M2S_STEP_CONVS };
     m2s_channel_moves after = { .n = out.n,
                                 .h = out.h,
@@ -279,47 +299,59 @@ static int launch_res2_stage(const m2s_step *step, const m2s_cuda_call *call)
     for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
         before.move[g] = (m2s_channel_move){ .dst = y + (size_t)g * y_bytes,
                                              .src = group_of(src, g, width, call->storage),
-                                             .dst_pixel = width,
+                                             .dst_pixel = wide,
                                              .src_pixel = all };
         after.move[g] = (m2s_channel_move){ .dst = group_of(args->out[0], g, width, call->storage),
                                             .src = s + (size_t)g * s_bytes,
                                             .dst_pixel = all,
-                                            .src_pixel = width };
+                                            .src_pixel = wide };
     }
     after.move[3] = (m2s_channel_move){ .dst = group_of(args->out[0], 3, width, call->storage),
                                         .src = group_of(src, 3, width, call->storage),
                                         .dst_pixel = all,
                                         .src_pixel = all,
                                         .averaged = true };
-    error = m2s_cuda_move_channels(call, &before);
+    error = clear_filling(step, call);
+    error = error == 0 ? m2s_cuda_move_channels(call, &before) : error;
     for (int32_t g = 0; g < M2S_STEP_CONVS && error == 0; g++) {
         error = launch_res2_conv(step, call, g, y + (size_t)g * y_bytes, s + (size_t)g * s_bytes);
     }
     return error == 0 ? m2s_cuda_move_channels(call, &after) : error;
 }
 
-static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
-                                m2s_step *step, m2snet_error *error)
+static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, const m2s_node *node,
+                                const m2s_products *products, m2s_step *step, m2snet_error *error)
 {
+    m2snet_dtype storage = products->storage;
     m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
     m2s_attrs conv = step->attrs;
     size_t workspace = 0, weights_bytes = 0;
     m2snet_status status = M2SNET_STATUS_OK;
 
-    in.c /= 4;
-    out.c /= 4;
+    bool constant = true;
+    for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
+        constant =
+            constant && graph->values[node->in[1 + 2 * g]].constant && graph->values[node->in[2 + 2 * g]].constant;
+    }
+    /* Tensor cores take eight channels at a time. Zeros fill a group up; weights that are packed once can have them. */
+    bool fill = constant && storage != M2SNET_DTYPE_F32;
+    step->wide = (int32_t)(fill ? (in.c / 4 + 7) / 8 * 8 : in.c / 4);
+    for (int32_t i = 1; i < 7 && fill; i++) {
+        step->layout[i] = i % 2 == 1 ? M2S_LAYOUT_CONV_FILLED : M2S_LAYOUT_FILLED;
+    }
+    in.c = out.c = step->wide;
     conv.pad = conv.dilation = conv.groups = 1;
     step->launch = step->attrs.stage != 0 ? launch_res2_stage : launch_res2;
     for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
         m2s_shape weights = step->args.in_shape[1 + 2 * g];
-        m2s_conv_problem problem = problem_of(&conv, M2S_CONV_FORWARD, in, out, weights, storage);
+        m2s_conv_problem problem = problem_of(&conv, M2S_CONV_FORWARD, in, out, weights, products);
         problem.bias = problem.relu = true;
-        step->packs_weights = step->packs_weights || !graph->values[node->in[1 + 2 * g]].constant;
         M2S_TRY(prepare(device, &problem, &step->conv[g], error));
         workspace = step->conv[g]->workspace_bytes > workspace ? step->conv[g]->workspace_bytes : workspace;
         weights_bytes = stored_bytes(weights, storage);
     }
-    if (step->packs_weights) { /* all three, then */
+    step->packs_weights = !constant;
+    if (!constant) { /* all three, then */
         for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
             step->layout[1 + 2 * g] = M2S_LAYOUT_F32;
         }
@@ -341,8 +373,8 @@ static int launch_kernel(const m2s_step *step, const m2s_cuda_call *call)
     return step->kernel->launch(call);
 }
 
-m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
-                             m2s_step *step, m2snet_error *error)
+m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m2s_node *node,
+                             const m2s_products *products, m2s_step *step, m2snet_error *error)
 {
     step->op = node->op;
     step->attrs = node->attrs;
@@ -352,15 +384,16 @@ m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m
         step->layout[i] = layout_of(node->op, i);
     }
     if (is_conv(node->op)) {
-        return lower_conv(device, graph, node, storage, step, error);
+        return lower_conv(device, graph, node, products, step, error);
     }
     if (node->op == M2S_OP_res2_groups) {
-        return lower_res2(device, graph, node, storage, step, error);
+        return lower_res2(device, graph, node, products, step, error);
     }
     step->kernel = kernels[node->op];
     step->kernel_name = "own kernel";
     step->launch = launch_kernel;
-    step->scratch_bytes = step->kernel->scratch_bytes != NULL ? step->kernel->scratch_bytes(&step->args, storage) : 0;
+    step->scratch_bytes =
+        step->kernel->scratch_bytes != NULL ? step->kernel->scratch_bytes(&step->args, products->storage) : 0;
     return M2SNET_STATUS_OK;
 }
 

@@ -19,14 +19,21 @@ struct m2s_step {
     size_t scratch_bytes;
     size_t part[4];                /* where parts of the scratch begin */
     m2s_layout layout[M2S_MAX_IN]; /* what the step wants of inputs that are constant */
+    int32_t wide;                  /* res2_groups: channels of a group, with those that fill it up */
     bool packs_weights;            /* weights come as (o, i, kh, kw) in F32 and are packed on each run */
 };
+
+/* How exact a plan is. */
+typedef struct m2s_products {
+    m2snet_dtype storage; /* of activations */
+    bool tf32;            /* F32 convolutions may round their factors */
+} m2s_products;
 
 /* NULL, or what is missing for this node. */
 const char *m2s_cuda_missing(const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage);
 /* Fills step, which is zeros. Its convolutions are freed by m2s_step_free, also after a failure. */
-m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage,
-                             m2s_step *step, m2snet_error *error);
+m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m2s_node *node,
+                             const m2s_products *products, m2s_step *step, m2snet_error *error);
 void m2s_step_free(m2s_memory *memory, m2s_step *step);
 
 #endif

@@ -71,6 +71,7 @@ static m2snet_status make_step(m2s_device *device, m2s_plan *plan, const m2s_gra
 {
     const m2s_node *node = &graph->nodes[index];
     const char *reason = m2s_cuda_missing(graph, node, plan->storage);
+    const m2s_products products = { plan->storage, plan->tf32 };
     m2s_plan_step *made = &plan->steps[plan->step_count];
     char label[64];
     m2snet_status status;
@@ -87,7 +88,7 @@ static m2snet_status make_step(m2s_device *device, m2s_plan *plan, const m2s_gra
     if (made->name == NULL) {
         return m2s_fail_memory(error, "a plan", sizeof label);
     }
-    M2S_TRY(m2s_cuda_lower(device, graph, node, plan->storage, &made->step, error));
+    M2S_TRY(m2s_cuda_lower(device, graph, node, &products, &made->step, error));
     if (made->step.kernel != NULL) {
         made->step.kernel_name = m2s_pile_printf(plan->pile, "own %s", m2s_op_get_info(node->op)->name);
         if (made->step.kernel_name == NULL) {
@@ -229,6 +230,7 @@ m2snet_status m2s_cuda_plan_compile(m2s_device *device, const m2s_plan_request *
     }
     plan->memory = memory;
     plan->storage = request->storage != 0 ? request->storage : M2SNET_DTYPE_F32;
+    plan->tf32 = request->tf32;
     plan->value_count = graph->value_count;
     plan->pile = m2s_pile_create(memory);
     plan->values = m2s_calloc(memory, (size_t)graph->value_count, sizeof *plan->values);

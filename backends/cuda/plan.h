@@ -48,6 +48,7 @@ struct m2s_plan {
     m2s_memory *memory;
     m2s_pile *pile; /* names */
     m2snet_dtype storage;
+    bool tf32;
     m2s_plan_value *values;
     int32_t value_count;
     m2s_plan_step *steps;

@@ -16,22 +16,35 @@ static void convert(void *dst, size_t at, float value, m2snet_dtype dtype)
     }
 }
 
-/* Numbers of the graph's order in the order and type that the device wants. */
+static size_t filled(int64_t count)
+{
+    return (size_t)(count + 7) / 8 * 8;
+}
+
+/* How many numbers a value of this shape has on the device. */
+static size_t arranged_count(m2s_shape shape, m2s_layout layout)
+{
+    return layout == M2S_LAYOUT_FILLED        ? filled(shape.o)
+           : layout == M2S_LAYOUT_CONV_FILLED ? filled(shape.o) * filled(shape.i) * (size_t)(shape.kh * shape.kw)
+                                              : (size_t)m2s_shape_elements(shape);
+}
+
+/* Numbers of the graph's order in the order and type that the device wants. dst is zeros. */
 static void arrange(void *dst, const float *src, m2s_shape shape, m2s_layout layout, m2snet_dtype dtype)
 {
-    size_t count = (size_t)m2s_shape_elements(shape), at = 0;
+    size_t count = (size_t)m2s_shape_elements(shape), window = (size_t)(shape.kh * shape.kw);
 
-    if (layout != M2S_LAYOUT_CONV) {
+    if (layout != M2S_LAYOUT_CONV && layout != M2S_LAYOUT_CONV_FILLED) {
         for (size_t i = 0; i < count; i++) {
             convert(dst, i, src[i], dtype);
         }
         return;
     }
-    size_t window = (size_t)(shape.kh * shape.kw);
-    for (int64_t o = 0; o < shape.o; o++, src += (size_t)shape.i * window) {
+    size_t inputs = layout == M2S_LAYOUT_CONV ? (size_t)shape.i : filled(shape.i);
+    for (size_t o = 0; o < (size_t)shape.o; o++, src += (size_t)shape.i * window) {
         for (size_t k = 0; k < window; k++) {
             for (size_t i = 0; i < (size_t)shape.i; i++) {
-                convert(dst, at++, src[i * window + k], dtype);
+                convert(dst, (o * window + k) * inputs + i, src[i * window + k], dtype);
             }
         }
     }
@@ -44,7 +57,7 @@ static m2snet_status fill(m2s_device *device, const m2s_plan_request *request, m
     m2s_shape shape = m2s_shape_of(request->graph, value);
     size_t count = (size_t)m2s_shape_elements(shape);
     float *numbers = m2s_alloc_array(memory, count, sizeof *numbers);
-    void *arranged = m2s_alloc_array(memory, count, m2s_dtype_bytes(dtype));
+    void *arranged = m2s_calloc(memory, arranged_count(shape, layout), m2s_dtype_bytes(dtype));
     m2snet_status status;
 
     if (numbers == NULL || arranged == NULL) {
@@ -65,7 +78,7 @@ m2snet_status m2s_cuda_weight_acquire(m2s_device *device, const m2s_plan_request
                                       m2s_layout layout, m2snet_dtype storage, m2s_weight_entry **acquired,
                                       m2snet_error *error)
 {
-    static const char *const layouts[] = { "cuda", "cuda", "cuda conv" };
+    static const char *const layouts[] = { "cuda", "cuda", "cuda conv", "cuda filled", "cuda conv filled" };
     m2s_memory *memory = device->host.memory;
     m2snet_dtype dtype = layout == M2S_LAYOUT_F32 ? M2SNET_DTYPE_F32 : storage;
     m2s_weight_entry *made = NULL;
@@ -91,7 +104,7 @@ m2snet_status m2s_cuda_weight_acquire(m2s_device *device, const m2s_plan_request
     }
     made->model = request->packs;
     made->users = 1;
-    made->bytes = (size_t)m2s_shape_elements(m2s_shape_of(request->graph, value)) * m2s_dtype_bytes(dtype);
+    made->bytes = arranged_count(m2s_shape_of(request->graph, value), layout) * m2s_dtype_bytes(dtype);
     memcpy(made->key, key, sizeof key);
     M2S_TRY(fill(device, request, value, layout, dtype, made, error));
     made->next = device->weights;

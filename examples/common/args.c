@@ -133,7 +133,7 @@ bool parse_pair(const char *option, const char *text, double *first, double *sec
     return parse_number(option, head, 1e-9, 1e9, first) && parse_number(option, comma + 1, 1e-9, 1e9, second);
 }
 
-const char *const run_precision_words[PRECISION_COUNT] = { "f32", "f64", "f16", "bf16" };
+const char *const run_precision_words[PRECISION_COUNT] = { "f32", "f64", "f16", "bf16", "tf32" };
 
 bool parse_run_option(int option, const char *text, run_options *options)
 {
@@ -161,7 +161,7 @@ bool parse_run_option(int option, const char *text, run_options *options)
                 return true;
             }
         }
-        complain("--precision: expected f32, f64, f16 or bf16, got \"%s\"", text);
+        complain("--precision: expected f32, f64, f16, bf16 or tf32, got \"%s\"", text);
         return false;
     default:
         return false; /* getopt_long has named the unknown option */

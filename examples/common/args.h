@@ -51,7 +51,7 @@ typedef struct run_options {
 } run_options;
 
 /* By m2snet_precision: "f32", ... */
-#define PRECISION_COUNT 4
+#define PRECISION_COUNT 5
 extern const char *const run_precision_words[PRECISION_COUNT];
 
 enum {
@@ -81,7 +81,7 @@ enum {
     "  --backend NAME      auto (default), cpu, ref or cuda; with --precision f64 the default is ref\n"                \
     "  --threads N         worker threads; default: the processors this process may use\n"                             \
     "  --size N or WxH     the network's input in pixels; default: the model's\n"                                      \
-    "  --precision P       f32 (default), f64 (ref), f16 or bf16 (cuda)\n"
+    "  --precision P       f32 (default), f64 (ref), f16, bf16 or tf32 (cuda)\n"
 #define COMMON_OPTION_HELP                                                                                             \
     "  --help              this text\n"                                                                                \
     "  --version           versions of the program and of the library\n"

@@ -92,8 +92,16 @@ typedef struct sources {
     const char *prefix;
     m2s_pack_cache *packs;
     const m2s_state *state;
-    m2snet_dtype storage; /* of activations; 0: the graph's */
+    m2snet_precision precision;
 } sources;
+
+/* 0: the graph's own. */
+static m2snet_dtype storage_of(m2snet_precision precision)
+{
+    return precision == M2SNET_PRECISION_F16    ? M2SNET_DTYPE_F16
+           : precision == M2SNET_PRECISION_BF16 ? M2SNET_DTYPE_BF16
+                                                : (m2snet_dtype)0;
+}
 
 /* Takes graph over, also when it fails. */
 static m2snet_status compile(m2snet_context *context, m2s_graph *graph, const sources *from, m2s_control *control,
@@ -110,9 +118,12 @@ static m2snet_status compile(m2snet_context *context, m2s_graph *graph, const so
     program->context = context;
     program->graph = graph;
     M2S_TRY(m2s_fit_views(&context->memory, graph, from->store, from->prefix, &params, error));
-    m2s_plan_request request = {
-        .graph = graph, .params = params, .packs = from->packs, .control = control, .storage = from->storage
-    };
+    m2s_plan_request request = { .graph = graph,
+                                 .params = params,
+                                 .packs = from->packs,
+                                 .control = control,
+                                 .storage = storage_of(from->precision),
+                                 .tf32 = from->precision == M2SNET_PRECISION_TF32 };
     M2S_TRY(context->backend->plan_compile(context->device, &request, &program->plan, error));
     dump_plan(program);
     M2S_TRY(make_buffers(program, from->state, error));
@@ -124,11 +135,11 @@ fail:
     return status;
 }
 
-m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, m2snet_dtype storage,
+m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, m2snet_precision precision,
                                  const m2s_store *store, m2s_pack_cache *packs, m2s_control *control,
                                  m2s_program **created, m2snet_error *error)
 {
-    const sources from = { .store = store, .prefix = "", .packs = packs, .storage = storage };
+    const sources from = { .store = store, .prefix = "", .packs = packs, .precision = precision };
     m2s_graph *rewritten = NULL;
     m2snet_status status;
 
@@ -145,11 +156,12 @@ fail:
     return status;
 }
 
-m2snet_status m2s_program_create_step(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
-                                      const char *prefix, m2s_pack_cache *packs, m2s_state *state, m2s_control *control,
-                                      m2s_program **created, m2snet_error *error)
+m2snet_status m2s_program_create_step(m2snet_context *context, const m2s_graph *graph, m2snet_precision precision,
+                                      const m2s_store *store, const char *prefix, m2s_pack_cache *packs,
+                                      m2s_state *state, m2s_control *control, m2s_program **created,
+                                      m2snet_error *error)
 {
-    const sources from = { store, prefix, packs, state, (m2snet_dtype)0 };
+    const sources from = { store, prefix, packs, state, precision };
     m2s_graph *copy = NULL;
     m2snet_status status;
 

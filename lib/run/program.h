@@ -10,16 +10,17 @@
 typedef struct m2s_program m2s_program;
 
 /* Takes the network as built and, unless the backend is literal, runs the inference passes; then compiles. Parameters
- * come from store by name (F64, F32, F16, BF16, shapes as in the graph: see fit.h). storage: of activations
- * (m2s_plan_request); 0 = the graph's. graph is not kept. */
-m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, m2snet_dtype storage,
+ * come from store by name (F64, F32, F16, BF16, shapes as in the graph: see fit.h). of
+ * precision, F16, BF16 and TF32 count; F32 and F64 are the graph's. graph is not kept. */
+m2snet_status m2s_program_create(m2snet_context *context, const m2s_graph *graph, m2snet_precision precision,
                                  const m2s_store *store, m2s_pack_cache *packs, m2s_control *control,
                                  m2s_program **program, m2snet_error *error);
 /* A step graph, compiled as it is: passes done, state bound to state by name (which outlives the program), constants
  * from store, whose names are the graph's without `prefix`; store and packs may be NULL when there are none. */
-m2snet_status m2s_program_create_step(m2snet_context *context, const m2s_graph *graph, const m2s_store *store,
-                                      const char *prefix, m2s_pack_cache *packs, m2s_state *state, m2s_control *control,
-                                      m2s_program **program, m2snet_error *error);
+m2snet_status m2s_program_create_step(m2snet_context *context, const m2s_graph *graph, m2snet_precision precision,
+                                      const m2s_store *store, const char *prefix, m2s_pack_cache *packs,
+                                      m2s_state *state, m2s_control *control, m2s_program **program,
+                                      m2snet_error *error);
 void m2s_program_destroy(m2s_program *program); /* NULL is fine */
 
 void m2s_program_info(const m2s_program *program, m2s_plan_info *info);

@@ -112,7 +112,7 @@ fail:
 m2snet_status m2s_receipt_write(m2snet_result *result, const m2snet_session *session, double threshold,
                                 const m2snet_image *image, m2snet_error *error)
 {
-    static const char *const precisions[] = { "f32", "f64", "f16", "bf16" };
+    static const char *const precisions[] = { "f32", "f64", "f16", "bf16", "tf32" };
     m2snet_model *model = session->model;
     m2snet_context *context = model->context;
     m2snet_receipt *r = &result->receipt;

@@ -18,16 +18,19 @@ static m2snet_status check(const m2snet_model *model, m2snet_session_options *op
     int32_t *side[2] = { &options->input_width, &options->input_height };
     int32_t usual[2] = { model->config.input_width, model->config.input_height };
 
-    bool half = options->precision == M2SNET_PRECISION_F16 || options->precision == M2SNET_PRECISION_BF16;
+    bool reduced = options->precision >= M2SNET_PRECISION_F16 && options->precision <= M2SNET_PRECISION_TF32;
 
-    if (options->precision != M2SNET_PRECISION_F32 && options->precision != M2SNET_PRECISION_F64 && !half) {
-        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "precision %d is not F32, F64, F16 or BF16",
+    if (options->precision != M2SNET_PRECISION_F32 && options->precision != M2SNET_PRECISION_F64 && !reduced) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "precision %d is not F32, F64, F16, BF16 or TF32",
                         (int)options->precision);
     }
-    if (half && !model->context->backend->half) {
+    if (reduced && !model->context->backend->reduced) {
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
                         "precision %s is computed by backend \"cuda\" only; this context's is \"%s\"",
-                        options->precision == M2SNET_PRECISION_F16 ? "F16" : "BF16", model->context->backend->name);
+                        options->precision == M2SNET_PRECISION_F16    ? "F16"
+                        : options->precision == M2SNET_PRECISION_BF16 ? "BF16"
+                                                                      : "TF32",
+                        model->context->backend->name);
     }
     if (options->precision == M2SNET_PRECISION_F64 && !model->context->backend->literal) {
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
@@ -129,14 +132,6 @@ void m2s_session_trim(m2snet_session *session)
     m2s_pack_cache_trim(session->model->packs);
 }
 
-/* 0: the graph's own. */
-static m2snet_dtype storage_of(const m2snet_session *session)
-{
-    return session->options.precision == M2SNET_PRECISION_F16    ? M2SNET_DTYPE_F16
-           : session->options.precision == M2SNET_PRECISION_BF16 ? M2SNET_DTYPE_BF16
-                                                                 : (m2snet_dtype)0;
-}
-
 static m2snet_status compile(m2snet_session *session, int64_t n, int64_t h, int64_t w, m2s_control *control,
                              m2s_program **program, m2snet_error *error)
 {
@@ -145,8 +140,8 @@ static m2snet_status compile(m2snet_session *session, int64_t n, int64_t h, int6
     m2snet_status status;
 
     M2S_TRY(m2s_net_build(&model->context->memory, &model->config, n, h, w, m2s_session_dtype(session), &graph, error));
-    M2S_TRY(m2s_program_create(model->context, graph, storage_of(session), model->store, model->packs, control, program,
-                               error));
+    M2S_TRY(m2s_program_create(model->context, graph, session->options.precision, model->store, model->packs, control,
+                               program, error));
 fail:
     m2s_graph_destroy(graph);
     return status;

@@ -254,9 +254,9 @@ m2snet_status m2s_objective_evaluate(m2snet_context *context, const m2snet_objec
     }
     M2S_TRY(build(context, &objective, d, dtype, gradient != NULL, &graph, error));
     M2S_TRY(m2s_state_create(context, graph, &state, error));
-    M2S_TRY(m2s_program_create_step(context, graph, known.lossnet != NULL ? known.lossnet->store : NULL,
-                                    M2S_LOSSNET_PREFIX, known.lossnet != NULL ? known.lossnet->packs : NULL, state,
-                                    control, &program, error));
+    M2S_TRY(m2s_program_create_step(
+        context, graph, M2SNET_PRECISION_F32, known.lossnet != NULL ? known.lossnet->store : NULL, M2S_LOSSNET_PREFIX,
+        known.lossnet != NULL ? known.lossnet->packs : NULL, state, control, &program, error));
     elements = (size_t)(d->n * d->h * d->w * d->c); /* a tensor's size does not overflow */
     dense = m2s_alloc_array(&context->memory, elements, m2s_dtype_bytes(dtype));
     if (dense == NULL) {

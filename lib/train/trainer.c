@@ -133,9 +133,9 @@ static m2snet_status compile(m2snet_trainer *trainer, int64_t n, int64_t h, int6
     m2snet_status status;
 
     M2S_TRY(build_step(trainer, n, h, w, &graph, error));
-    M2S_TRY(m2s_program_create_step(trainer->model->context, graph, lossnet != NULL ? lossnet->store : NULL,
-                                    M2S_LOSSNET_PREFIX, lossnet != NULL ? lossnet->packs : NULL, trainer->state,
-                                    control, program, error));
+    M2S_TRY(m2s_program_create_step(trainer->model->context, graph, trainer->options.precision,
+                                    lossnet != NULL ? lossnet->store : NULL, M2S_LOSSNET_PREFIX,
+                                    lossnet != NULL ? lossnet->packs : NULL, trainer->state, control, program, error));
 fail:
     m2s_graph_destroy(graph);
     return status;

@@ -102,8 +102,15 @@ static m2snet_status check(const m2snet_model *model, const m2snet_trainer_optio
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "optimiser is %d: expected SGD or ADAMW",
                         (int)o->optimiser);
     }
-    if (o->precision != M2SNET_PRECISION_F32 && o->precision != M2SNET_PRECISION_F64) {
-        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "precision %d is not F32 or F64", (int)o->precision);
+    if (o->precision != M2SNET_PRECISION_F32 && o->precision != M2SNET_PRECISION_F64 &&
+        o->precision != M2SNET_PRECISION_TF32) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "precision %d is not F32, F64 or TF32",
+                        (int)o->precision);
+    }
+    if (o->precision == M2SNET_PRECISION_TF32 && !model->context->backend->reduced) {
+        return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
+                        "precision TF32 is computed by backend \"cuda\" only; this context's is \"%s\"",
+                        model->context->backend->name);
     }
     if (o->precision == M2SNET_PRECISION_F64 && !model->context->backend->literal) {
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
@@ -227,7 +234,11 @@ static m2snet_status put_options(const m2snet_trainer *trainer, m2s_json *json, 
     M2S_TRY(m2s_json_put_bool(json, "freeze_batch_norm", o->freeze_batch_norm != 0, error));
     M2S_TRY(m2s_json_put_number(json, "ema_decay", o->ema_decay, error));
     M2S_TRY(m2s_json_put_integer(json, "seed", (int64_t)o->seed, error));
-    M2S_TRY(m2s_json_put_string(json, "precision", o->precision == M2SNET_PRECISION_F64 ? "f64" : "f32", error));
+    M2S_TRY(m2s_json_put_string(json, "precision",
+                                o->precision == M2SNET_PRECISION_F64    ? "f64"
+                                : o->precision == M2SNET_PRECISION_TF32 ? "tf32"
+                                                                        : "f32",
+                                error));
 fail:
     return status;
 }

@@ -226,6 +226,8 @@ static void fetch(m2s_program *program, const char *name, m2snet_dtype dtype, m2
     m2s_free(memory, raw);
 }
 
+m2snet_precision network_precision = M2SNET_PRECISION_F32;
+
 const char *network_backend(const char *backend)
 {
     const char *other = getenv("M2SNET_TEST_BACKEND");
@@ -265,7 +267,8 @@ void network_run_make(network_run *run, const char *backend, int threads, m2snet
         m2s_graph_mark_output(graph, value);
     }
     expect_ok(m2s_pack_cache_create(memory, &packs, &error), &error);
-    expect_ok(m2s_program_create(run->context, graph, (m2snet_dtype)0, store, packs, NULL, &program, &error), &error);
+    expect_ok(m2s_program_create(run->context, graph, network_precision, store, packs, NULL, &program, &error),
+              &error);
     m2s_graph_destroy(graph);
     m2s_program_info(program, &info);
     expect_ok(run->context->backend->buffer_alloc(run->context->device, info.arena_bytes, &arena, &error), &error);

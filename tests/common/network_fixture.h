@@ -23,6 +23,9 @@ m2s_store *network_vgg16_weights(m2s_memory *memory, network_recipe recipe);
 /* The input, (n, h, w, 3) in dtype F32 or F64; m2s_free it. */
 void *network_input(m2s_memory *memory, network_recipe recipe, int64_t n, int64_t h, int64_t w, m2snet_dtype dtype);
 
+/* Of the networks that are compiled. */
+extern m2snet_precision network_precision;
+
 /* One run, whose named values are kept as doubles in (n, c, h, w) order. */
 typedef struct network_value {
     m2s_shape shape; /* n, h, w, c */

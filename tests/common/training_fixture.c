@@ -108,6 +108,8 @@ static void set_scalar(const training_run *run, const char *name, double value)
     }
 }
 
+m2snet_precision training_precision = M2SNET_PRECISION_F32;
+
 void training_run_make(training_run *run, const char *backend, int threads, m2snet_dtype dtype,
                        const m2s_config *config, network_recipe weights, const m2s_recipe *recipe, int64_t n, int64_t h,
                        int64_t w)
@@ -131,8 +133,8 @@ void training_run_make(training_run *run, const char *backend, int threads, m2sn
               &error);
     expect_ok(m2s_pack_cache_create(memory, &run->packs, &error), &error);
     expect_ok(m2s_state_create(run->context, graph, &run->state, &error), &error);
-    expect_ok(m2s_program_create_step(run->context, graph, run->lossnet, M2S_LOSSNET_PREFIX, run->packs, run->state,
-                                      NULL, &run->program, &error),
+    expect_ok(m2s_program_create_step(run->context, graph, training_precision, run->lossnet, M2S_LOSSNET_PREFIX,
+                                      run->packs, run->state, NULL, &run->program, &error),
               &error);
     m2s_graph_destroy(graph);
     m2s_program_info(run->program, &info);

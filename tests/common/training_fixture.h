@@ -18,6 +18,9 @@ typedef struct training_run {
     m2snet_dtype dtype;
 } training_run;
 
+/* Of the steps that are compiled. */
+extern m2snet_precision training_precision;
+
 /* Compiles a step of n pictures of h x w and fills weights, input, mask and scalars (rate 0.05; every run ends with an
  * update). The mask follows the recipe of the weights. Fails the test (cmocka) when anything goes wrong. */
 void training_run_make(training_run *run, const char *backend, int threads, m2snet_dtype dtype,

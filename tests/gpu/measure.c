@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Times the network alone, or a training step, of M2SNet with weights from a formula, on the backend that
  * M2SNET_TEST_BACKEND names (else cpu).
- *     gpu-measure [--steps] network|step f32|f16|bf16 BATCH SIZE [SECONDS]
+ *     gpu-measure [--steps] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]
  * prints: what, precision, batch, size, the median and the least milliseconds of a run, pictures a second; with --steps
  * also where the time goes. */
 #include <setjmp.h>
@@ -22,7 +22,7 @@
 static struct {
     bool steps;
     const char *what;
-    m2snet_dtype storage;
+    m2snet_precision number;
     const char *precision;
     int64_t batch, size;
     double seconds;
@@ -137,7 +137,7 @@ static void measure_network(void)
     expect_ok(m2s_net_build(&context->memory, &config, job.batch, job.size, job.size, M2SNET_DTYPE_F32, &graph, &error),
               &error);
     expect_ok(m2s_pack_cache_create(&context->memory, &packs, &error), &error);
-    expect_ok(m2s_program_create(context, graph, job.storage, store, packs, NULL, &program, &error), &error);
+    expect_ok(m2s_program_create(context, graph, job.number, store, packs, NULL, &program, &error), &error);
     m2s_graph_destroy(graph);
     m2s_program_info(program, &info);
     printf("    %s, %s: %d steps, arena %.1f MB, weights %.1f MB\n", context->device_info.name,
@@ -180,6 +180,7 @@ static void test_measure(void **state)
 
 int main(int argc, char **argv)
 {
+    static const char *const words[] = { "f32", "f64", "f16", "bf16", "tf32" };
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_measure) };
 
     if (argc > 1 && strcmp(argv[1], "--steps") == 0) {
@@ -188,14 +189,15 @@ int main(int argc, char **argv)
         argc--;
     }
     if (argc < 5) {
-        fprintf(stderr, "gpu-measure [--steps] network|step f32|f16|bf16 BATCH SIZE [SECONDS]\n");
+        fprintf(stderr, "gpu-measure [--steps] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]\n");
         return 2;
     }
     job.what = argv[1];
     job.precision = argv[2];
-    job.storage = strcmp(argv[2], "f16") == 0    ? M2SNET_DTYPE_F16
-                  : strcmp(argv[2], "bf16") == 0 ? M2SNET_DTYPE_BF16
-                                                 : (m2snet_dtype)0;
+    for (int i = 0; i < (int)(sizeof words / sizeof words[0]); i++) {
+        job.number = strcmp(argv[2], words[i]) == 0 ? (m2snet_precision)i : job.number;
+    }
+    training_precision = job.number;
     job.batch = atoll(argv[3]);
     job.size = atoll(argv[4]);
     job.seconds = argc > 5 ? atof(argv[5]) : job.seconds;

@@ -123,6 +123,7 @@ run_kernels() {
 
 run_parity() {
     part "whole networks against golden values" 90 "$bin/parity-parity_vectors"
+    part "f16, bf16, tf32 against f32" 60 "$bin/parity-reduced" "$([ -n "$dry" ] && echo 64 || echo 352)"
     part "a training step against golden values" 90 "$bin/parity-training_step" --backend cuda
 }
 
@@ -151,7 +152,7 @@ run_speed() {
     if [ -n "$dry" ]; then
         size=64 seconds=0.1 batches=(1)
     fi
-    for precision in f32 f16 bf16; do
+    for precision in f32 tf32 f16 bf16; do
         for batch in "${batches[@]}"; do
             figure "network $precision batch $batch" 40 "$bin/gpu-measure" --steps network $precision "$batch" $size $seconds
         done
@@ -159,6 +160,7 @@ run_speed() {
     batch=16
     [ -z "$dry" ] || batch=1
     figure "training step f32 batch $batch" 60 "$bin/gpu-measure" --steps step f32 $batch $size $seconds
+    figure "training step tf32 batch $batch" 60 "$bin/gpu-measure" --steps step tf32 $batch $size $seconds
     [ -n "$dry" ] || part "kernels, timed" 30 "$bin/gpu-time-kernels"
 }
 

@@ -195,7 +195,7 @@ static void run(m2snet_context *context, const m2s_graph *graph, const m2s_store
     m2snet_error error;
 
     expect_ok(m2s_pack_cache_create(&context->memory, &packs, &error), &error);
-    expect_ok(m2s_program_create(context, graph, (m2snet_dtype)0, store, packs, NULL, &program, &error), &error);
+    expect_ok(m2s_program_create(context, graph, M2SNET_PRECISION_F32, store, packs, NULL, &program, &error), &error);
     m2s_program_info(program, &info);
     expect_ok(context->backend->buffer_alloc(context->device, info.arena_bytes, &arena, &error), &error);
     expect_ok(m2s_program_write(program, "image", image, &error), &error);

@@ -74,7 +74,8 @@ static void run_make(step_run *run, const char *backend, const m2s_graph *graph)
     options.threads = 2;
     expect_ok(m2s_context_create(&options, &run->context, &error), &error);
     expect_ok(m2s_state_create(run->context, graph, &run->state, &error), &error);
-    expect_ok(m2s_program_create_step(run->context, graph, NULL, "", NULL, run->state, NULL, &run->program, &error),
+    expect_ok(m2s_program_create_step(run->context, graph, M2SNET_PRECISION_F32, NULL, "", NULL, run->state, NULL,
+                                      &run->program, &error),
               &error);
     m2s_program_info(run->program, &info);
     run->arena_bytes = info.arena_bytes;
