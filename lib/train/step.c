@@ -71,9 +71,10 @@ static void append_objective(m2s_graph *graph, const m2s_recipe *recipe, const m
     int32_t count = recipe->supervision == M2S_SUPERVISION_FINAL ? 1 : 1 + M2S_SUPERVISED_MAPS;
     double weight = 1.0, sum = 0.0;
 
-    for (int32_t i = 0; i < count; i++, weight *= halving ? 0.5 : 1.0) {
+    for (int32_t i = 0; i < count; i++) {
         maps[i] = (m2s_deep_map){ i == 0 ? logits : supervised[i - 1], weight };
         sum += weight;
+        weight *= halving ? 0.5 : 1.0;
     }
     for (int32_t i = 0; halving && i < count; i++) {
         maps[i].weight /= sum;
