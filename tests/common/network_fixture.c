@@ -267,8 +267,7 @@ void network_run_make(network_run *run, const char *backend, int threads, m2snet
         m2s_graph_mark_output(graph, value);
     }
     expect_ok(m2s_pack_cache_create(memory, &packs, &error), &error);
-    expect_ok(m2s_program_create(run->context, graph, network_precision, store, packs, NULL, &program, &error),
-              &error);
+    expect_ok(m2s_program_create(run->context, graph, network_precision, store, packs, NULL, &program, &error), &error);
     m2s_graph_destroy(graph);
     m2s_program_info(program, &info);
     expect_ok(run->context->backend->buffer_alloc(run->context->device, info.arena_bytes, &arena, &error), &error);
