@@ -54,6 +54,28 @@ static bool fails(void)
     return at > 0 ? call == at : at < 0 && call >= -at;
 }
 
+/* Everything that must be given back: memory, streams, graphs, events. */
+static atomic_long held;
+
+static void *hold(void *block)
+{
+    atomic_fetch_add(&held, block != NULL);
+    return block;
+}
+
+static void give_back(void *block)
+{
+    atomic_fetch_sub(&held, block != NULL);
+    free(block);
+}
+
+long m2s_cuda_host_held(void);
+/* For tests: how many blocks, streams, graphs and events there are. */
+__attribute__((visibility("default"))) long m2s_cuda_host_held(void)
+{
+    return atomic_load(&held);
+}
+
 long m2s_cuda_host_calls(bool reset);
 /* For tests: how many calls could have failed since the last reset. */
 __attribute__((visibility("default"))) long m2s_cuda_host_calls(bool reset)
@@ -99,7 +121,7 @@ void m2s_cuda_leave(int previous)
 
 int m2s_cuda_malloc(void **data, size_t bytes)
 {
-    *data = fails() || bytes > SIZE_MAX / 2 ? NULL : aligned_alloc(256, (bytes + 255) / 256 * 256);
+    *data = fails() || bytes > SIZE_MAX / 2 ? NULL : hold(aligned_alloc(256, (bytes + 255) / 256 * 256));
     if (*data == NULL) {
         return M2S_CUDA_ERROR_MEMORY;
     }
@@ -109,7 +131,7 @@ int m2s_cuda_malloc(void **data, size_t bytes)
 
 void m2s_cuda_free(void *data)
 {
-    free(data);
+    give_back(data);
 }
 
 int m2s_cuda_malloc_host(void **data, size_t bytes)
@@ -119,7 +141,7 @@ int m2s_cuda_malloc_host(void **data, size_t bytes)
 
 void m2s_cuda_free_host(void *data)
 {
-    free(data);
+    give_back(data);
 }
 
 /* ---- streams ---- */
@@ -177,13 +199,13 @@ int m2s_cuda_host_launch(void *on, m2s_cuda_host_body run, const void *body, siz
 
 int m2s_cuda_stream_create(void **created)
 {
-    *created = fails() ? NULL : calloc(1, sizeof(stream));
+    *created = fails() ? NULL : hold(calloc(1, sizeof(stream)));
     return *created != NULL ? 0 : M2S_CUDA_ERROR_MEMORY;
 }
 
 void m2s_cuda_stream_destroy(void *on)
 {
-    free(on);
+    give_back(on);
 }
 
 int m2s_cuda_copy(void *on, void *dst, const void *src, size_t bytes)
@@ -222,7 +244,7 @@ int m2s_cuda_synchronize(void *on)
 int m2s_cuda_capture_begin(void *on)
 {
     stream *s = on;
-    list *kept = fails() || s->capture != NULL ? NULL : calloc(1, sizeof *kept);
+    list *kept = fails() || s->capture != NULL ? NULL : hold(calloc(1, sizeof *kept));
 
     if (kept == NULL) {
         return ERROR_CAPTURE;
@@ -275,20 +297,20 @@ void m2s_cuda_graph_destroy(void *graph)
         next = i->next;
         free(i);
     }
-    free(kept);
+    give_back(kept);
 }
 
 /* ---- timing ---- */
 
 int m2s_cuda_event_create(void **event)
 {
-    *event = fails() ? NULL : calloc(1, sizeof(uint64_t));
+    *event = fails() ? NULL : hold(calloc(1, sizeof(uint64_t)));
     return *event != NULL ? 0 : M2S_CUDA_ERROR_MEMORY;
 }
 
 void m2s_cuda_event_destroy(void *event)
 {
-    free(event);
+    give_back(event);
 }
 
 int m2s_cuda_event_record(void *event, void *on)
