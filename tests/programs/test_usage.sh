@@ -38,7 +38,7 @@ for threshold in -0.1 1.1 nan half 0,5; do
     errs '--threshold: expected a number from 0 to 1'
 done
 segment --precision f8
-errs '--precision: expected f32, f64, f16 or bf16'
+errs '--precision: expected f32, f64, f16, bf16 or tf32'
 segment --backend quantum
 errs 'quantum'
 for spacing in '0.5' '0,1' '1,' ',1' '1,2,3' '-1,1' 'nan,1'; do
