@@ -79,7 +79,7 @@ static void test_value(void **state)
         make_run(&run, kinds[k], true);
         for (int level = 2; level <= 4 && k > 0; level++) {
             double zeros[8 * 9] = { 0 };
-            char name[16];
+            char name[32];
             snprintf(name, sizeof name, "ds%d.weight", level);
             write_state(&run, name, zeros);
             snprintf(name, sizeof name, "ds%d.bias", level);
