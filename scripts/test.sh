@@ -135,7 +135,8 @@ run_fuzzers() {
 }
 
 run_release() {
-    build_tree release -DCMAKE_BUILD_TYPE=Release -DM2SNET_BUILD_TESTS=ON || return 0
+    build_tree release -DCMAKE_BUILD_TYPE=Release -DM2SNET_BUILD_TESTS=ON -DM2SNET_CUDA=auto \
+        -DM2SNET_CUDA_ARCHITECTURES=90 || return 0
     run_ctest release || true
 }
 
