@@ -19,7 +19,7 @@ from ._result import Result
 from ._watch import CancelToken, Progress, Watch
 
 _DTYPES = ["?", "f32", "f64", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool"]
-_PRECISIONS = {"f32": 0, "f64": 1}
+_PRECISIONS = {"f32": 0, "f64": 1, "f16": 2, "bf16": 3, "tf32": 4}
 # Pictures held decoded at once by predict() of a list; the library computes four at a time whatever the number.
 _GROUP = 16
 # Sessions kept by a model for its next predict().
@@ -379,7 +379,7 @@ def _keep(session: "Session") -> None:
 class Session(Owner):
     """Plans and scratch memory for running a model: for one thread at a time. A second one gets BusyError.
 
-    precision: "f32", or "f64" on a model in a context of backend "ref".
+    precision: "f32", or "f64" on a model in a context of backend "ref"; "f16", "bf16", "tf32" on backend "cuda".
     input_size: (height, width) of the network's input for predict, px, 33 to 8192; None = the model's.
     max_plans: compiled shapes kept, 1 to 64. memory_limit_bytes: hard cap on the scratch; 0 = none.
     """
@@ -394,7 +394,7 @@ class Session(Owner):
         memory_limit_bytes: int = 0,
     ) -> None:
         if precision not in _PRECISIONS:
-            raise ValueError(f'precision is {precision!r}: expected "f32" or "f64"')
+            raise ValueError(f"precision is {precision!r}: expected one of {', '.join(_PRECISIONS)}")
         given = options(_structs.SessionOptions, "session")
         given.precision = _PRECISIONS[precision]
         if input_size is not None:

@@ -22,7 +22,7 @@ from .objectives import Objective, as_floats
 _OPTIMISERS = ["sgd", "adamw"]
 _SUPERVISIONS = ["final", "equal", "halving"]
 _SCHEDULES = ["triangle", "warmup_linear", "poly", "cosine", "constant"]
-_PRECISIONS = ["f32", "f64"]
+_PRECISIONS = ["f32", "f64", "f16", "bf16", "tf32"]
 _SAMPLERS = ["concat", "balanced"]
 _UNREADABLE = ["stop", "skip"]
 _BEST = ["dice", "iou"]
@@ -194,7 +194,7 @@ class Trainer(Owner):
     clip_norm: of all gradients together; 0: none. accumulate: steps for each update.
     freeze_encoder, freeze_batch_norm. ema_decay: of averaged weights; 0: none. recompute: less memory, more time.
     max_bad_steps: so many steps in a row that are not finite end the training with DivergedError.
-    seed: of batches and augmentation. precision: "f32", or "f64" on backend "ref". max_plans, memory_limit_bytes.
+    seed: of batches and augmentation. precision: "f32", "f64" on backend "ref", "tf32" on "cuda". max_plans, memory_limit_bytes.
 
     The same model, options, data and seed give the same weights bit for bit, for any number of threads.
     """
