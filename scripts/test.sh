@@ -160,7 +160,7 @@ run_asan() {
     # What is installed and exported is a matter of the release build, and an interpreter loads no sanitized library. The whole networks of the parity tests take
     # minutes here and their code paths are those of the small ones in the api tests: with --long.
     local without="install|abi|python"
-    [ "$long" = none ] || without+="|parity"
+    [ "$long" = none ] || without+="|parity|cuda" # the module runs in api.cuda_module
     run_ctest asan . "$without" || true
 }
 
