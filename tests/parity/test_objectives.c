@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "common/training_vectors.h"
 #include "graph/autodiff.h"
 #include "ops/harness.h"
 
-#define CASE   "train_m2snet_2x3x96x96.bin"
 #define PIXELS (96 * 96)
 
 /* Float32's rounding of the truth is 3e-8 in L2; a F64 plan adds nothing that shows. F32 plans round the logits' and
@@ -25,35 +25,9 @@ static const term terms[] = { { "wbce", M2S_OP_weighted_bce, 0 },
                               { "wbce_legacy", M2S_OP_weighted_bce, 1 },
                               { "wiou", M2S_OP_weighted_iou, 0 } };
 
-/* Entry `what`; false, and a failed check, when it is not there with that many numbers. */
 static bool load(const char *what, double *numbers, int64_t count)
 {
-    char path[512], line[512], file[128], name[128];
-    long offset, bytes;
-    bool found = false;
-    float *read = malloc((size_t)count * sizeof *read);
-
-    snprintf(path, sizeof path, "%s/parity/index_training.tsv", M2S_TEST_DATA);
-    FILE *index = fopen(path, "r");
-    while (index != NULL && !found && fgets(line, sizeof line, index) != NULL) {
-        found = sscanf(line, "%127s %127s %*s %*s %ld %ld", file, name, &offset, &bytes) == 4 &&
-                strcmp(file, CASE) == 0 && strcmp(name, what) == 0;
-    }
-    if (index != NULL) {
-        fclose(index);
-    }
-    snprintf(path, sizeof path, "%s/parity/%s", M2S_TEST_DATA, CASE);
-    FILE *stream = fopen(path, "rb");
-    found = found && stream != NULL && bytes == count * (long)sizeof *read && fseek(stream, offset, SEEK_SET) == 0 &&
-            fread(read, sizeof *read, (size_t)count, stream) == (size_t)count;
-    if (stream != NULL) {
-        fclose(stream);
-    }
-    for (int64_t i = 0; found && i < count; i++) {
-        numbers[i] = (double)read[i];
-    }
-    free(read);
-    return CHECK(found, "no entry %s of %" PRId64 " numbers", what, count);
+    return CHECK(training_vectors_load(what, numbers, count), "no entry %s of %" PRId64 " numbers", what, count);
 }
 
 /* Value and gradient of a term over the images [first, first + n). */
