@@ -63,6 +63,7 @@ void m2s_config_default(m2s_config *config)
     config->scale[0] = 1;
     config->scale[1] = 3;
     config->scale[2] = 5;
+    m2s_variant_default(&config->variant);
     config->classes = 1;
     config->input_width = config->input_height = 352;
     memcpy(config->mean, mean, sizeof mean);
@@ -295,6 +296,7 @@ m2snet_status m2s_config_parse(m2s_config *config, const char *text, size_t leng
     M2S_TRY(refuse_required(json, error));
     M2S_TRY(parse_encoder(&parsed, json, &encoder, error));
     M2S_TRY(parse_scales(&parsed, json, &scales, error));
+    M2S_TRY(m2s_variant_parse(&parsed.variant, &source, json, error));
     M2S_TRY(
         m2s_json_get_integer(&source, json, "pyramid_channels", M2S_JSON_OPTIONAL, 1, MAX_CHANNELS, &pyramid, error));
     parsed.pyramid_channels = (int32_t)pyramid;
@@ -381,6 +383,7 @@ char *m2s_config_dump(const m2s_config *config, m2s_memory *memory)
     if (config->gaussian) {
         M2S_TRY(m2s_json_put_bool(json, "gaussian", true, NULL));
     }
+    M2S_TRY(m2s_variant_put(&config->variant, json));
     M2S_TRY(size[0] == size[1] ? m2s_json_put_integer(json, "input_size", size[0], NULL)
                                : put_int32s(json, "input_size", size, 2, 1));
     M2S_TRY(put_floats(json, "mean", config->mean, 3));

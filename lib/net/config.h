@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "net/variant.h"
 
 #define M2S_MAX_CLASSES   64
 #define M2S_CONFIG_SCALES 6 /* kernel sides of a subtraction unit, 1 included */
@@ -24,10 +25,11 @@ typedef struct m2s_config {
     char encoder[32]; /* "res2net50_v1b_26w_4s", "res2net_compact", or "res2net" for any other */
     int32_t stem[3];  /* output channels of the stem's three convolutions */
     m2s_res2net_stage stage[4];
-    int32_t pyramid_channels;         /* equal to stem[2]: x1 enters the pyramid unreduced */
+    int32_t pyramid_channels;
     int32_t scale[M2S_CONFIG_SCALES]; /* odd, ascending, the first is 1 */
     int32_t scales;                   /* how many; 1 = MSNet */
     bool gaussian;                    /* filters are Gaussian windows rather than ones */
+    m2s_variant variant;              /* of the pyramid's structure */
     int32_t classes;                  /* channels of the logits */
     int32_t input_width, input_height;
     float mean[3], std[3]; /* of RGB in 0..1 */

@@ -13,11 +13,16 @@ static m2s_value up_and_add(m2s_graph *graph, m2s_value coarse, m2s_value fine)
     return m2s_sum(graph, (m2s_value[]){ m2s_resize(graph, coarse, size.h, size.w), fine }, 2);
 }
 
-m2s_value m2s_decoder(m2s_graph *graph, const m2s_config *config, m2s_value deepest, const m2s_value ce[4])
+m2s_value m2s_decoder(m2s_graph *graph, const m2s_config *config, m2s_value deepest, m2s_value reduced,
+                      const m2s_value *ce)
 {
-    m2s_value x = m2s_layer_cbr(graph, deepest, M2S_NAME_DEEP_REDUCER, config->pyramid_channels);
+    const m2s_variant *variant = &config->variant;
+    m2s_value x = variant->ce5 == M2S_DEEP_OWN ? deepest : reduced;
 
-    for (int level = 4; level >= 2; level--) {
+    if (variant->ce5 != M2S_DEEP_REDUCER) {
+        x = m2s_layer_cbr(graph, x, m2s_name_deep_reducer(graph, variant->levels), config->pyramid_channels);
+    }
+    for (int level = variant->levels - 1; level >= 2; level--) {
         x = up_and_add(graph, x, ce[level - 1]);
         x = m2s_layer_cbr(graph, x, m2s_name_output(graph, level), config->pyramid_channels);
     }

@@ -6,7 +6,9 @@
 #include "graph/graph.h"
 #include "net/config.h"
 
-/* deepest: level 5 of the encoder, unreduced. Returns the map of `classes` channels at level 1's size. */
-m2s_value m2s_decoder(m2s_graph *graph, const m2s_config *config, m2s_value deepest, const m2s_value ce[4]);
+/* deepest: the encoder's deepest level, unreduced; reduced: as the pyramid has it; ce: of m2s_subtraction_pyramid.
+ * Returns the map of `classes` channels at level 1's size. */
+m2s_value m2s_decoder(m2s_graph *graph, const m2s_config *config, m2s_value deepest, m2s_value reduced,
+                      const m2s_value *ce);
 
 #endif

@@ -8,7 +8,7 @@
 #include "net/names.h"
 
 static const m2s_encoder encoders[] = {
-    { "res2net", m2s_encoder_res2net, m2s_encoder_res2net_recognise },
+    { "res2net", m2s_encoder_res2net, m2s_encoder_res2net_recognise, false },
 };
 
 #define ENCODER_COUNT (sizeof encoders / sizeof encoders[0])
@@ -33,6 +33,7 @@ static int32_t outputs_of(m2s_key_lookup lookup, void *user, const char *key)
 
 bool m2s_config_recognise(m2s_config *config, m2s_key_lookup lookup, void *user, bool keep_encoder, bool keep_scales)
 {
+    static const char *const deep_reducers[] = { "x5_dem_5.0.weight", "x5_dem_1.0.weight", "x4_dem_1.0.weight" };
     m2s_config found = *config;
     bool known = keep_encoder;
 
@@ -53,7 +54,11 @@ bool m2s_config_recognise(m2s_config *config, m2s_key_lookup lookup, void *user,
             }
         }
     }
-    int32_t pyramid = outputs_of(lookup, user, M2S_NAME_DEEP_REDUCER ".0.weight");
+    m2s_variant_recognise(&found.variant, lookup, user);
+    int32_t pyramid = 0;
+    for (size_t i = 0; i < sizeof deep_reducers / sizeof deep_reducers[0] && pyramid == 0; i++) {
+        pyramid = outputs_of(lookup, user, deep_reducers[i]);
+    }
     int32_t classes = outputs_of(lookup, user, M2S_NAME_HEAD ".weight");
     found.pyramid_channels = pyramid > 0 ? pyramid : found.pyramid_channels;
     found.classes = classes > 0 && classes <= M2S_MAX_CLASSES ? classes : found.classes;

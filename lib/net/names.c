@@ -11,6 +11,16 @@ const char *m2s_name_reducer(m2s_graph *graph, int level)
     return m2s_key(graph, "x%d_dem_1", level);
 }
 
+const char *m2s_name_deep_unit(m2s_graph *graph, int levels)
+{
+    return m2s_key(graph, "x%d_dem_4", levels);
+}
+
+const char *m2s_name_deep_reducer(m2s_graph *graph, int levels)
+{
+    return m2s_key(graph, "x%d_dem_5", levels);
+}
+
 const char *m2s_name_unit(m2s_graph *graph, int order, int level)
 {
     char name[32] = "";

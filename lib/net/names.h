@@ -5,16 +5,18 @@
 
 #include "graph/graph.h"
 
-#define M2S_NAME_IMAGE        "image"    /* the graph's input, (n, h, w, 3) normalised */
-#define M2S_NAME_LOGITS       "logits"   /* its output, (n, h, w, classes) */
-#define M2S_NAME_ENCODER      "resnet"   /* prefix of every encoder */
-#define M2S_NAME_DEEP_UNIT    "x5_dem_4" /* the extra CBR in front of the last unit */
-#define M2S_NAME_DEEP_REDUCER "x5_dem_5" /* the decoder's own reducer of the deepest level */
-#define M2S_NAME_HEAD         "output1.0"
-#define M2S_NAME_HEAD_RESULT  "output1"
+#define M2S_NAME_IMAGE       "image"  /* the graph's input, (n, h, w, 3) normalised */
+#define M2S_NAME_LOGITS      "logits" /* its output, (n, h, w, classes) */
+#define M2S_NAME_ENCODER     "resnet" /* prefix of every encoder */
+#define M2S_NAME_HEAD        "output1.0"
+#define M2S_NAME_HEAD_RESULT "output1"
 
-/* Reducer of encoder level 2..5: "x5_dem_1". */
+/* Reducer of level 1..5: "x5_dem_1". */
 const char *m2s_name_reducer(m2s_graph *graph, int level);
+/* The extra CBR in front of the last unit of so many levels: "x5_dem_4". */
+const char *m2s_name_deep_unit(m2s_graph *graph, int levels);
+/* The decoder's convolution of the deepest level: "x5_dem_5". */
+const char *m2s_name_deep_reducer(m2s_graph *graph, int levels);
 /* Subtraction unit MS_order^level: order 2, level 4 is "x5_x4". */
 const char *m2s_name_unit(m2s_graph *graph, int order, int level);
 const char *m2s_name_level(m2s_graph *graph, int level);      /* "level3" */

@@ -11,15 +11,24 @@
 
 static void build(m2s_graph *graph, const m2s_config *config, const m2s_encoder *encoder, m2s_value image)
 {
-    m2s_value level[5], feature[5], ce[4];
+    const int levels = config->variant.levels;
+    m2s_value all[M2S_MAX_LEVELS], feature[M2S_MAX_LEVELS], ce[M2S_MAX_LEVELS];
 
-    encoder->build(graph, config, image, level);
-    feature[0] = level[0]; /* released: x1 enters unreduced */
-    for (int i = 4; i >= 1; i--) {
-        feature[i] = m2s_layer_cbr(graph, level[i], m2s_name_reducer(graph, i + 1), config->pyramid_channels);
+    encoder->build(graph, config, image, all);
+    if (graph->status != M2SNET_STATUS_OK) {
+        return;
+    }
+    const m2s_value *level = all + (M2S_MAX_LEVELS - levels); /* four levels leave the stem out */
+    /* A unit's inputs are results of ReLU with the pyramid's channels. Only a stem can be that by itself. */
+    bool bare = levels == M2S_MAX_LEVELS && !config->variant.reduce_x1 && !encoder->open_stem &&
+                m2s_shape_of(graph, level[0]).c == config->pyramid_channels;
+    for (int i = levels - 1; i >= 0; i--) {
+        feature[i] = i == 0 && bare
+                         ? level[i]
+                         : m2s_layer_cbr(graph, level[i], m2s_name_reducer(graph, i + 1), config->pyramid_channels);
     }
     m2s_subtraction_pyramid(graph, config, feature, ce);
-    m2s_value map = m2s_decoder(graph, config, level[4], ce);
+    m2s_value map = m2s_decoder(graph, config, level[levels - 1], feature[levels - 1], ce);
     if (graph->status != M2SNET_STATUS_OK) {
         return;
     }
@@ -46,12 +55,6 @@ m2snet_status m2s_net_build(m2s_memory *memory, const m2s_config *config, int64_
     if (encoder == NULL) {
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "encoder \"%s\" is not known to this library",
                         config->encoder);
-    }
-    if (config->pyramid_channels != config->stem[2]) {
-        return m2s_fail(error, M2SNET_STATUS_MISMATCH,
-                        "the pyramid has %" PRId32 " channels and the encoder's first level %" PRId32
-                        ": they must be equal (pyramid_channels, encoder_shape.stem)",
-                        config->pyramid_channels, config->stem[2]);
     }
     M2S_TRY(m2s_graph_create(memory, dtype, &graph, error));
     build(graph, config, encoder,

@@ -33,32 +33,35 @@ m2s_value m2s_subtraction(m2s_graph *graph, const m2s_config *config, const char
     return m2s_graph_name(graph, sum, m2s_key(graph, "%s.sum_in", name));
 }
 
-void m2s_subtraction_pyramid(m2s_graph *graph, const m2s_config *config, const m2s_value feature[5], m2s_value ce[4])
+void m2s_subtraction_pyramid(m2s_graph *graph, const m2s_config *config, const m2s_value *feature, m2s_value *ce)
 {
-    m2s_value ms[5][5]; /* ms[n][i]: MS_(n+1)^(i+1); ms[0] = the features */
-    int32_t channels = config->pyramid_channels;
+    const m2s_variant *variant = &config->variant;
+    int32_t channels = config->pyramid_channels, levels = variant->levels, orders = m2s_variant_orders(variant);
+    m2s_value ms[M2S_MAX_LEVELS][M2S_MAX_LEVELS]; /* ms[n][i]: MS_(n+1)^(i+1); ms[0] = the features */
 
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < levels; i++) {
         ms[0][i] = feature[i];
     }
     /* Deepest first within an order: the order in which the shared filters see data. */
-    for (int n = 1; n < 5; n++) {
-        for (int i = 4 - n; i >= 0; i--) {
+    for (int n = 1; n < orders; n++) {
+        for (int i = levels - 1 - n; i >= 0; i--) {
             const char *name = m2s_name_unit(graph, n + 1, i + 1);
             m2s_value coarse = ms[n - 1][i + 1];
-            if (n == 4) {
-                coarse = m2s_layer_cbr(graph, coarse, M2S_NAME_DEEP_UNIT, channels);
+            if (n == levels - 1 && variant->dem4) {
+                coarse = m2s_layer_cbr(graph, coarse, m2s_name_deep_unit(graph, levels), channels);
             }
             ms[n][i] = m2s_layer_cbr(graph, m2s_subtraction(graph, config, name, coarse, ms[n - 1][i]), name, channels);
         }
     }
-    ce[3] = ms[1][3]; /* released: the unit itself, no convolution */
-    for (int i = 2; i >= 0; i--) {
-        m2s_value part[4];
+    for (int i = levels - 2; i >= 0; i--) {
+        m2s_value part[M2S_MAX_LEVELS];
         int32_t parts = 0;
-        for (int n = 1; n + i < 5; n++) {
+        for (int n = variant->include_ms1 ? 0 : 1; n < orders && n + i < levels; n++) {
             part[parts++] = ms[n][i];
         }
-        ce[i] = m2s_layer_cbr(graph, m2s_sum(graph, part, parts), m2s_name_level(graph, i + 1), channels);
+        ce[i] = parts > 1 ? m2s_sum(graph, part, parts) : part[0];
+        if (i < levels - 2 || variant->ce4_conv) {
+            ce[i] = m2s_layer_cbr(graph, ce[i], m2s_name_level(graph, i + 1), channels);
+        }
     }
 }

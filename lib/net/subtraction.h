@@ -10,8 +10,8 @@
  * NAME.sum_in. a is the coarse, b the fine input. */
 m2s_value m2s_subtraction(m2s_graph *graph, const m2s_config *config, const char *name, m2s_value a, m2s_value b);
 
-/* feature[i] = level i + 1 of the encoder, reduced to the pyramid's channels. ce[i] = complementary features of
- * level i + 1, for i = 0..3: inputs of the decoder. */
-void m2s_subtraction_pyramid(m2s_graph *graph, const m2s_config *config, const m2s_value feature[5], m2s_value ce[4]);
+/* feature[i] = level i + 1 of the encoder, reduced to the pyramid's channels, for i < config->variant.levels.
+ * ce[i] = complementary features of level i + 1 (CE^(i+1)), for all levels but the deepest: inputs of the decoder. */
+void m2s_subtraction_pyramid(m2s_graph *graph, const m2s_config *config, const m2s_value *feature, m2s_value *ce);
 
 #endif

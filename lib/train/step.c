@@ -63,12 +63,12 @@ static bool every_norm(const char *name)
 }
 
 /* The objective of the logits, or of all maps. */
-static void append_objective(m2s_graph *graph, const m2s_recipe *recipe, const m2s_value *supervised, m2s_value logits,
-                             m2s_value mask)
+static void append_objective(m2s_graph *graph, const m2s_recipe *recipe, const m2s_value *supervised,
+                             int32_t supervised_count, m2s_value logits, m2s_value mask)
 {
     bool halving = recipe->supervision == M2S_SUPERVISION_HALVING;
     m2s_deep_map maps[1 + M2S_SUPERVISED_MAPS] = { { logits, 1.0 } };
-    int32_t count = recipe->supervision == M2S_SUPERVISION_FINAL ? 1 : 1 + M2S_SUPERVISED_MAPS;
+    int32_t count = 1 + supervised_count;
     double weight = 1.0, sum = 0.0;
 
     for (int32_t i = 0; i < count; i++) {
@@ -87,12 +87,13 @@ static m2snet_status build_forward(m2s_memory *memory, const m2s_config *config,
                                    int64_t h, int64_t w, m2snet_dtype dtype, m2s_graph **built, m2snet_error *error)
 {
     m2s_value supervised[M2S_SUPERVISED_MAPS];
+    int32_t supervised_count = 0;
     m2s_graph *graph = NULL;
     m2snet_status status;
 
     M2S_TRY(m2s_net_build(memory, config, n, h, w, dtype, &graph, error));
     if (recipe->supervision != M2S_SUPERVISION_FINAL) {
-        m2s_net_supervise(graph, config, supervised);
+        supervised_count = m2s_net_supervise(graph, config, supervised);
         M2S_TRY(m2s_graph_finish(graph, error));
     }
     for (m2s_value v = 0; v < graph->value_count; v++) {
@@ -108,7 +109,7 @@ static m2snet_status build_forward(m2s_memory *memory, const m2s_config *config,
     }
     m2s_value logits = m2s_graph_find(graph, M2S_NAME_LOGITS);
     m2s_value mask = m2s_graph_input(graph, M2S_NAME_MASK, m2s_shape_of(graph, logits));
-    append_objective(graph, recipe, supervised, logits, mask);
+    append_objective(graph, recipe, supervised, supervised_count, logits, mask);
     M2S_TRY(m2s_graph_finish(graph, error));
     *built = graph;
     return M2SNET_STATUS_OK;
