@@ -23,7 +23,7 @@ typedef struct settings {
     bool table;
     const char *table_part; /* only configurations whose name holds this; NULL = all */
     bool train;
-    const char *lossnet; /* of training: NULL = none, "random" = VGG-16 with drawn weights, else a file */
+    const char *lossnet; /* of training: NULL = none, "random[:FAMILY]" = drawn weights, else a file */
     m2snet_predict_options predict;
 } settings;
 

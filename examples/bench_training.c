@@ -79,9 +79,10 @@ static m2snet_status open_lossnet(const settings *set, training_bench *bench, m2
     if (set->lossnet == NULL) {
         return M2SNET_STATUS_OK;
     }
-    return strcmp(set->lossnet, "random") == 0
-               ? m2snet_lossnet_create(bench->context, "vgg16", 1, &bench->lossnet, error)
-               : m2snet_lossnet_load_file(bench->context, set->lossnet, NULL, &bench->lossnet, error);
+    bool drawn = strncmp(set->lossnet, "random", 6) == 0 && (set->lossnet[6] == '\0' || set->lossnet[6] == ':');
+    return drawn ? m2snet_lossnet_create(bench->context, set->lossnet[6] == ':' ? set->lossnet + 7 : NULL, 1,
+                                         &bench->lossnet, error)
+                 : m2snet_lossnet_load_file(bench->context, set->lossnet, NULL, &bench->lossnet, error);
 }
 
 static m2snet_status start(const settings *set, training_bench *bench, m2snet_error *error)

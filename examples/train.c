@@ -130,9 +130,12 @@ static m2snet_status open_model(run *r, m2snet_error *error)
 static m2snet_status open_trainer(run *r, m2snet_error *error)
 {
     m2snet_status status = open_model(r, error);
+    m2snet_lossnet_options lossnet;
 
     if (status == M2SNET_STATUS_OK && r->set->lossnet != NULL) {
-        status = m2snet_lossnet_load_file(r->context, r->set->lossnet, NULL, &r->lossnet, error);
+        m2snet_lossnet_options_init(&lossnet);
+        lossnet.family = r->set->lossnet_family;
+        status = m2snet_lossnet_load_file(r->context, r->set->lossnet, &lossnet, &r->lossnet, error);
     }
     if (status == M2SNET_STATUS_OK) {
         r->set->objective.lossnet = r->lossnet;

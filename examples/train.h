@@ -33,7 +33,7 @@ typedef struct settings {
     int32_t weight_count;
     char *output;
     char *preset;
-    char *model, *network, *start, *lossnet;
+    char *model, *network, *start, *lossnet, *lossnet_family;
     char *backend;
     char *metadata_json;
     char *mask_suffix, *group_separator;

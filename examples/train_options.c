@@ -131,7 +131,8 @@ static const row rows[] = {
     NUMBER("cross-entropy-weight", objective.cross_entropy_weight, 0, 1e6, "W  with --softmax"),
     FLAG("softmax", objective.softmax, "classes exclude each other; the first is the background"),
     FLAG("batch-dice", objective.batch_dice, "Dice of the whole batch"),
-    TEXT("lossnet", lossnet, "FILE  torchvision's VGG-16: adds the loss network's term"),
+    TEXT("lossnet", lossnet, "FILE  torchvision's VGG-16 or ResNet-50: adds the loss network's term"),
+    TEXT("lossnet-family", lossnet_family, "NAME  vgg16, resnet50 or resnet50-stem; default: told by the file"),
     NUMBER("lossnet-weight", objective.lossnet_weight, 0, 1e6, "W  "),
     WORD("lossnet-distance", objective.lossnet_distance, distance_words, "D  mse or l2"),
     OTHER(KIND_INT32, "lossnet-size", objective.lossnet_size_px, 0, 8192, "PX  0: the picture's own"),
@@ -678,8 +679,9 @@ int settings_read(settings *set, int argc, char **argv)
 
 void settings_free(settings *set)
 {
-    char *const texts[] = { set->output,  set->preset,  set->model,         set->network,     set->start,
-                            set->lossnet, set->backend, set->metadata_json, set->mask_suffix, set->group_separator };
+    char *const texts[] = { set->output,        set->preset,      set->model,          set->network,
+                            set->start,         set->lossnet,     set->lossnet_family, set->backend,
+                            set->metadata_json, set->mask_suffix, set->group_separator };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         free(texts[i]);

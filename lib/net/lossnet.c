@@ -4,7 +4,9 @@
 #include <string.h>
 
 static const m2s_lossnet_family vgg16 = { "vgg16", m2s_lossnet_vgg16, "features.0.weight" };
-static const m2s_lossnet_family *const families[] = { &vgg16, NULL };
+static const m2s_lossnet_family resnet50 = { "resnet50", m2s_lossnet_resnet50, "layer1.0.downsample.0.weight" };
+static const m2s_lossnet_family resnet50_stem = { "resnet50-stem", m2s_lossnet_resnet50_stem, NULL };
+static const m2s_lossnet_family *const families[] = { &vgg16, &resnet50, &resnet50_stem, NULL };
 
 const m2s_lossnet_family *const *m2s_lossnet_families(void)
 {

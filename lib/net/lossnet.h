@@ -13,7 +13,7 @@ typedef struct m2s_lossnet_family {
     const char *name; /* "vgg16" */
     /* Features of src (n, h, w, 3), normalised as the classifier wants it. */
     void (*taps)(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
-    const char *first_key; /* a key by which a file of this family is known */
+    const char *first_key; /* a key by which a file of this family is known; NULL: only when it is asked for */
 } m2s_lossnet_family;
 
 /* Known families, ended by NULL. */
@@ -22,5 +22,8 @@ const m2s_lossnet_family *m2s_lossnet_family_of(const char *name); /* NULL when 
 
 /* VGG-16 without batch norm: after the last ReLU in front of each of the first three pools and of the fourth block. */
 void m2s_lossnet_vgg16(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
+/* ResNet-50: after each of the four stages, or after the stem's ReLU and the first three stages. */
+void m2s_lossnet_resnet50(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
+void m2s_lossnet_resnet50_stem(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
 
 #endif

@@ -14,6 +14,7 @@
 #define PREFIX_BYTES   (sizeof M2S_LOSSNET_PREFIX - 1)
 #define SOME_SIDE_PX   32 /* of a graph that is built for its parameters alone */
 #define SHOWN_ROWS     6
+#define LIST_BYTES     300
 
 void m2s_lossnet_options_default(m2snet_lossnet_options *options)
 {
@@ -75,11 +76,29 @@ fail:
     return status;
 }
 
+/* "vgg16, resnet50", or the keys that files of them are known by. */
+static void list_families(bool keys, char *text, size_t bytes)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (const m2s_lossnet_family *const *all = m2s_lossnet_families(); *all != NULL && used < bytes; all++) {
+        const char *name = keys ? (*all)->first_key : (*all)->name;
+        if (name != NULL) {
+            used += (size_t)snprintf(text + used, bytes - used, "%s\"%s\"", used > 0 ? ", " : "", name);
+        }
+    }
+}
+
 static m2snet_status family_named(const char *name, const m2s_lossnet_family **family, m2snet_error *error)
 {
+    char known[LIST_BYTES];
+
     *family = m2s_lossnet_family_of(name);
     if (*family == NULL) {
-        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "loss network \"%.60s\": expected \"vgg16\"", name);
+        list_families(false, known, sizeof known);
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "loss network \"%.60s\": expected one of %s", name,
+                        known);
     }
     return M2SNET_STATUS_OK;
 }
@@ -88,21 +107,24 @@ static m2snet_status recognise(const m2s_store *store, const char *name, const m
                                m2snet_error *error)
 {
     const m2s_lossnet_family *const *all = m2s_lossnet_families();
+    char known[LIST_BYTES];
 
     if (name != NULL) {
         return family_named(name, family, error);
     }
     for (; *all != NULL; all++) {
-        if (m2s_store_find(store, (*all)->first_key) != NULL) {
+        if ((*all)->first_key != NULL && m2s_store_find(store, (*all)->first_key) != NULL) {
             *family = *all;
             return M2SNET_STATUS_OK;
         }
     }
     const m2s_weight *first = m2s_store_at(store, 0);
-    return m2s_fail(error, M2SNET_STATUS_MISMATCH,
-                    "no loss network that is known: expected a tensor \"%s\" (torchvision's VGG-16), the file has %zu "
-                    "tensors, the first is \"%.100s\"",
-                    m2s_lossnet_families()[0]->first_key, m2s_store_count(store), first != NULL ? first->name : "");
+    list_families(true, known, sizeof known);
+    return m2s_fail(
+        error, M2SNET_STATUS_MISMATCH,
+        "no loss network that is known: expected one of the tensors %s, the file has %zu tensors, the first "
+        "is \"%.100s\"",
+        known, m2s_store_count(store), first != NULL ? first->name : "");
 }
 
 /* Every layer's weights in their shapes and finite; a short table of what is not. */

@@ -16,18 +16,29 @@
 #include "run/pack_cache.h"
 #include "run/program.h"
 
-double network_uniform(const char *name, uint64_t i)
+static uint64_t hash_of(const char *name)
 {
     uint64_t h = 0xcbf29ce484222325u;
 
     for (; *name != '\0'; name++) {
         h = (h ^ (unsigned char)*name) * 0x100000001b3u;
     }
-    uint64_t z = h + (i + 1) * 0x9e3779b97f4a7c15u;
+    return h;
+}
+
+static double uniform_of(uint64_t hash, uint64_t i)
+{
+    uint64_t z = hash + (i + 1) * 0x9e3779b97f4a7c15u;
+
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     z ^= z >> 31;
     return (double)(z >> 40) / 16777216.0;
+}
+
+double network_uniform(const char *name, uint64_t i)
+{
+    return uniform_of(hash_of(name), i);
 }
 
 static bool starts_with(const char *text, const char *start)
@@ -48,21 +59,27 @@ static int filter_kernel(const char *name)
     return starts_with(name, "conv_") ? atoi(name + 5) : 0;
 }
 
-static double golden_element(const char *name, m2s_shape shape, uint64_t i)
+/* An element is factor (offset + slope u), u in 0..1, or in -1..1 when it is balanced. */
+typedef struct element_rule {
+    bool balanced;
+    double factor, offset, slope;
+} element_rule;
+
+static element_rule golden_rule(const char *name, m2s_shape shape)
 {
-    double u = 2.0 * network_uniform(name, i) - 1.0;
     double k = filter_kernel(name);
 
     if (ends_with(name, "running_mean")) {
-        return k > 0 ? k * k * (5.0 + u) : 0.1 * u;
+        return k > 0 ? (element_rule){ true, k * k, 5.0, 1.0 } : (element_rule){ true, 0.1, 0.0, 1.0 };
     }
     if (ends_with(name, "running_var")) {
-        return k > 0 ? 100.0 * k * k * 100.0 * k * k * (1.0 + 0.3 * u) : 1.0 + 0.5 * u;
+        return k > 0 ? (element_rule){ true, 100.0 * k * k * 100.0 * k * k, 1.0, 0.3 }
+                     : (element_rule){ true, 1.0, 1.0, 0.5 };
     }
     if (m2s_fit_rank(shape) > 1) {
-        return u * sqrt(3.0 / (double)(shape.i * shape.kh * shape.kw));
+        return (element_rule){ true, sqrt(3.0 / (double)(shape.i * shape.kh * shape.kw)), 0.0, 1.0 };
     }
-    return ends_with(name, "bias") ? 0.1 * u : 1.0 + 0.1 * u;
+    return ends_with(name, "bias") ? (element_rule){ true, 0.1, 0.0, 1.0 } : (element_rule){ true, 1.0, 1.0, 0.1 };
 }
 
 static double norm_gain(const char *name)
@@ -90,24 +107,26 @@ static double norm_gain(const char *name)
 }
 
 /* is_norm: the parameter's module has running statistics. */
-static double parity_element(const char *name, m2s_shape shape, bool is_norm, uint64_t i)
+static element_rule parity_rule(const char *name, m2s_shape shape, bool is_norm)
 {
-    double u = network_uniform(name, i);
     int k = filter_kernel(name);
 
     if (ends_with(name, "running_mean")) {
-        return k == 3 ? 20.0 + 400.0 * u : k == 5 ? 60.0 + 1100.0 * u : (2.0 * u - 1.0) * 0.2;
+        return k == 3   ? (element_rule){ false, 1.0, 20.0, 400.0 }
+               : k == 5 ? (element_rule){ false, 1.0, 60.0, 1100.0 }
+                        : (element_rule){ true, 0.2, 0.0, 1.0 };
     }
     if (ends_with(name, "running_var")) {
-        return (k == 3 ? 4e4 : k == 5 ? 3e5 : 1.0) * (0.5 + u);
+        return (element_rule){ false, k == 3 ? 4e4 : k == 5 ? 3e5 : 1.0, 0.5, 1.0 };
     }
     if (is_norm) {
-        return ends_with(name, "bias") ? (2.0 * u - 1.0) * 0.2 : norm_gain(name) * (0.75 + 0.5 * u);
+        return ends_with(name, "bias") ? (element_rule){ true, 0.2, 0.0, 1.0 }
+                                       : (element_rule){ false, norm_gain(name), 0.75, 0.5 };
     }
     if (ends_with(name, "bias")) {
-        return (strcmp(name, "output1.0.bias") == 0 ? 0.6 : 0.0) + (2.0 * u - 1.0) * 0.1;
+        return (element_rule){ true, 1.0, strcmp(name, "output1.0.bias") == 0 ? 0.6 : 0.0, 0.1 };
     }
-    return (2.0 * u - 1.0) * (0.9 * sqrt(6.0 / (double)(shape.i * shape.kh * shape.kw)));
+    return (element_rule){ true, 0.9 * sqrt(6.0 / (double)(shape.i * shape.kh * shape.kw)), 0.0, 1.0 };
 }
 
 /* Whether NAME's module has a running_mean. */
@@ -118,6 +137,16 @@ static bool has_statistics(const m2s_graph *graph, const char *name)
 
     snprintf(key, sizeof key, "%.*s.running_mean", (int)(dot - name), name);
     return m2s_graph_find(graph, key) != M2S_NONE;
+}
+
+static void fill(const char *name, element_rule rule, float *numbers, int64_t count)
+{
+    uint64_t hash = hash_of(name);
+
+    for (int64_t i = 0; i < count; i++) {
+        double u = uniform_of(hash, (uint64_t)i);
+        numbers[i] = (float)(rule.factor * (rule.offset + rule.slope * (rule.balanced ? 2.0 * u - 1.0 : u)));
+    }
 }
 
 /* Every parameter of graph, under its name without prefix. */
@@ -139,12 +168,10 @@ static m2s_store *fill_store(m2s_memory *memory, const m2s_graph *graph, const c
                                  .rank = m2s_fit_rank(info->shape),
                                  .dims = info->shape.d };
         assert_int_equal(m2s_store_add(store, &desc, NULL, &data, NULL), M2SNET_STATUS_OK);
-        bool is_norm = has_statistics(graph, info->name);
-        float *numbers = data;
-        for (int64_t i = 0; i < m2s_shape_elements(info->shape); i++) {
-            numbers[i] = (float)(recipe == RECIPE_GOLDEN ? golden_element(name, info->shape, (uint64_t)i)
-                                                         : parity_element(name, info->shape, is_norm, (uint64_t)i));
-        }
+        fill(name,
+             recipe == RECIPE_GOLDEN ? golden_rule(name, info->shape)
+                                     : parity_rule(name, info->shape, has_statistics(graph, info->name)),
+             data, m2s_shape_elements(info->shape));
     }
     return store;
 }
@@ -159,13 +186,14 @@ m2s_store *network_weights(m2s_memory *memory, const m2s_config *config, network
     return store;
 }
 
-m2s_store *network_vgg16_weights(m2s_memory *memory, network_recipe recipe)
+m2s_store *network_lossnet_weights(m2s_memory *memory, const char *family, network_recipe recipe)
 {
     m2s_graph *graph = NULL;
     m2s_value tap[M2S_LOSSNET_TAPS];
 
     assert_int_equal(m2s_graph_create(memory, M2SNET_DTYPE_F32, &graph, NULL), M2SNET_STATUS_OK);
-    m2s_lossnet_vgg16(graph, m2s_graph_input(graph, "x", (m2s_shape){ .d = { 1, 32, 32, 3 } }), tap);
+    m2s_value src = m2s_graph_input(graph, "x", (m2s_shape){ .d = { 1, 32, 32, 3 } });
+    m2s_lossnet_family_of(family)->taps(graph, src, tap);
     assert_int_equal(m2s_graph_finish(graph, NULL), M2SNET_STATUS_OK);
     m2s_store *store = fill_store(memory, graph, M2S_LOSSNET_PREFIX, recipe);
     m2s_graph_destroy(graph);

@@ -18,8 +18,8 @@ double network_uniform(const char *name, uint64_t i);
 
 /* All parameters of the network, in F32. */
 m2s_store *network_weights(m2s_memory *memory, const m2s_config *config, network_recipe recipe);
-/* VGG-16's convolutions as the loss network reads them: keys "features.0.weight", ... */
-m2s_store *network_vgg16_weights(m2s_memory *memory, network_recipe recipe);
+/* What a loss network ("vgg16", "resnet50") reads, under its own keys: "features.0.weight", ... */
+m2s_store *network_lossnet_weights(m2s_memory *memory, const char *family, network_recipe recipe);
 /* The input, (n, h, w, 3) in dtype F32 or F64; m2s_free it. */
 void *network_input(m2s_memory *memory, network_recipe recipe, int64_t n, int64_t h, int64_t w, m2snet_dtype dtype);
 

@@ -127,7 +127,7 @@ void training_run_make(training_run *run, const char *backend, int threads, m2sn
     m2s_memory *memory = &run->context->memory;
     run->weights = network_weights(memory, config, weights);
     if (recipe->objective.weight[M2S_TERM_LOSSNET] != 0.0) {
-        run->lossnet = network_vgg16_weights(memory, weights);
+        run->lossnet = network_lossnet_weights(memory, "vgg16", weights);
     }
     expect_ok(m2s_step_build(memory, config, recipe, n, h, w, dtype, run->context->backend->literal, &graph, &error),
               &error);

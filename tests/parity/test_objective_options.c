@@ -69,7 +69,7 @@ static m2snet_lossnet *load_lossnet(m2snet_context *context)
 {
     char path[] = "/tmp/m2snet-vgg16-XXXXXX";
     m2s_memory *memory = &context->memory;
-    m2s_store *store = network_vgg16_weights(memory, RECIPE_PARITY);
+    m2s_store *store = network_lossnet_weights(memory, "vgg16", RECIPE_PARITY);
     size_t count = m2s_store_count(store);
     m2s_safetensors_entry *entries = calloc(count, sizeof *entries);
     m2snet_lossnet *lossnet;
