@@ -38,8 +38,8 @@ static const char help[] =
     "  --folds K           cross-validation: pair i belongs to fold i mod K; default 4, 0 none\n"
     "  --labels LIST       label maps: NAME=VALUE,... scores each class and its boundaries, such as\n"
     "                      rnfl=0,gcipl=80,choroid=160\n"
-    "Pictures instead of predictions: the model's probability maps are scored.\n" RUN_OPTION_HELP
-    "  --quiet             only errors\n" COMMON_OPTION_HELP "\n"
+    "Pictures instead of predictions: the model's probability maps are scored, with --labels its label "
+    "maps.\n" RUN_OPTION_HELP "  --quiet             only errors\n" COMMON_OPTION_HELP "\n"
     "The table's names and the JSON's keys, of images and of the set:\n"
     "  mDice, mIoU         dice_mean, iou_mean: mean over 256 thresholds\n"
     "  maxDice, maxIoU     dice_max, iou_max: maximum of the same curve\n"
@@ -298,9 +298,6 @@ static bool options_fit(const settings *set, int sets)
     }
     if (set->csv != NULL || set->html != NULL) {
         return usage_error("--csv and --html do not go with --labels: the classes are in --json") == EXIT_DONE;
-    }
-    if (set->run.model != NULL) {
-        return usage_error("--labels does not go with --model: its maps are no label maps") == EXIT_DONE;
     }
     if (set->options.resize_prediction) {
         return usage_error("--resize does not go with --labels: label values are names") == EXIT_DONE;

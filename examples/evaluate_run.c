@@ -50,6 +50,7 @@ static m2snet_status predict(const evaluation *all, const char *picture_path, m2
     m2snet_predict_options_init(&predicting);
     reading.control.cancel = all->cancel;
     predicting.control.cancel = all->cancel;
+    predicting.label_map = all->set->options.label_count > 0;
     status = m2snet_image_read_file(all->context, picture_path, &reading, &picture, error);
     if (status == M2SNET_STATUS_OK) {
         status = m2snet_predict(all->session, &picture, &predicting, result, error);
@@ -58,9 +59,12 @@ static m2snet_status predict(const evaluation *all, const char *picture_path, m2
     return status;
 }
 
+/* What is scored: the probability map, or the label map where that was asked for. */
 static m2snet_image map_of(const m2snet_result *result)
 {
-    return (m2snet_image){ .data = m2snet_result_map(result),
+    const uint8_t *labels = m2snet_result_labels(result);
+
+    return (m2snet_image){ .data = labels != NULL ? labels : m2snet_result_map(result),
                            .width = m2snet_result_width(result),
                            .height = m2snet_result_height(result),
                            .format = M2SNET_PIXEL_GRAY8 };

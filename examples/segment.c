@@ -25,6 +25,7 @@ static const char help[] =
     "Writes DIR/STEM.png for each picture: its 8-bit probability map, also when nothing is found.\n"
     "  --output DIR        made where missing; never a place where an output would replace an input\n"
     "  --mask              also STEM_mask.png, 0 or 255\n"
+    "  --labels            also STEM_labels.png, all classes in one map of gray levels, as the model codes them\n"
     "  --overlay           also STEM_overlay.png, the picture with the mask's outline\n"
     "  --receipt           also STEM.json, what was run on what, and the components\n" RUN_OPTION_HELP
     "  --threshold T       probability from which on a pixel belongs to the mask; default: the model's\n"
@@ -42,6 +43,7 @@ static const char help[] =
 enum {
     OPTION_OUTPUT = 1,
     OPTION_MASK,
+    OPTION_LABELS,
     OPTION_OVERLAY,
     OPTION_RECEIPT,
     OPTION_THRESHOLD,
@@ -57,6 +59,7 @@ enum {
 
 static const struct option option_table[] = { { "output", required_argument, NULL, OPTION_OUTPUT },
                                               { "mask", no_argument, NULL, OPTION_MASK },
+                                              { "labels", no_argument, NULL, OPTION_LABELS },
                                               { "overlay", no_argument, NULL, OPTION_OVERLAY },
                                               { "receipt", no_argument, NULL, OPTION_RECEIPT },
                                               { "threshold", required_argument, NULL, OPTION_THRESHOLD },
@@ -76,7 +79,7 @@ typedef struct settings {
     run_options run;
     m2snet_predict_options predict;
     const char *output;
-    bool mask, overlay, receipt;
+    bool mask, labels, overlay, receipt;
     bool picture_option; /* one was given that means nothing for arrays */
     const char *input_npy, *logits_npy;
     bool quiet;
@@ -216,6 +219,10 @@ static m2snet_status segment_picture(const settings *set, const engine_handles *
         status =
             write_gray(engine->context, set->output, picture, "_mask.png", result, m2snet_result_mask(result), error);
     }
+    if (status == M2SNET_STATUS_OK && set->labels) {
+        status = write_gray(engine->context, set->output, picture, "_labels.png", result, m2snet_result_labels(result),
+                            error);
+    }
     if (status == M2SNET_STATUS_OK && set->overlay) {
         status = write_overlay(engine->context, set->output, picture, result, &image, error);
     }
@@ -245,6 +252,9 @@ static bool outputs_are_safe(const settings *set, const path_list *pictures)
         output_list_add(&outputs, output_path(set->output, picture, ".png"), i);
         if (set->mask) {
             output_list_add(&outputs, output_path(set->output, picture, "_mask.png"), i);
+        }
+        if (set->labels) {
+            output_list_add(&outputs, output_path(set->output, picture, "_labels.png"), i);
         }
         if (set->overlay) {
             output_list_add(&outputs, output_path(set->output, picture, "_overlay.png"), i);
@@ -424,6 +434,9 @@ static bool parse_option(int option, settings *set)
         return true;
     case OPTION_MASK:
         return set->mask = true;
+    case OPTION_LABELS:
+        set->predict.label_map = 1;
+        return set->labels = true;
     case OPTION_OVERLAY:
         return set->overlay = true;
     case OPTION_RECEIPT:

@@ -161,8 +161,9 @@ static m2snet_status fit(run *r, m2snet_fit_end *end, m2snet_error *error)
     if (status != M2SNET_STATUS_OK) {
         return status;
     }
-    fit->sizes_px = set->sizes.count > 0 ? set->sizes.items : &info.input_width;
-    fit->size_count = set->sizes.count > 0 ? set->sizes.count : 1;
+    bool size_of_pictures = fit->patches && set->sizes.count == 0;
+    fit->sizes_px = size_of_pictures ? NULL : set->sizes.count > 0 ? set->sizes.items : &info.input_width;
+    fit->size_count = size_of_pictures ? 0 : set->sizes.count > 0 ? set->sizes.count : 1;
     fit->labels = set->labels.count > 0 ? labels : NULL;
     fit->label_count = set->labels.count;
     fit->augment = &set->augment;
@@ -192,6 +193,7 @@ static int check_run(run *r)
     m2snet_error error = { 0 };
     m2snet_fit_end end;
     m2snet_status status = m2snet_cancel_create(&r->cancel, &error);
+    m2snet_model_info model = { .struct_size = sizeof model };
     int32_t side = 0;
 
     if (status == M2SNET_STATUS_OK) {
@@ -205,6 +207,9 @@ static int check_run(run *r)
     }
     for (int32_t i = 0; i < set->fit.size_count; i++) {
         side = set->fit.sizes_px[i] > side ? set->fit.sizes_px[i] : side;
+    }
+    if (side == 0 && m2snet_model_get_info(r->model, &model, &error) == M2SNET_STATUS_OK) {
+        side = model.input_width; /* patches of the pictures' size: about as large */
     }
     status = m2snet_trainer_plan_info(r->trainer, set->fit.batch, side, side, &plan, &error);
     if (status == M2SNET_STATUS_OK) {

@@ -121,6 +121,7 @@ static m2snet_status lint(const settings *set, m2snet_dataset *data, const m2sne
     }
     options.labels = set->labels.count > 0 ? labels : NULL;
     options.label_count = set->labels.count;
+    options.background_label = set->fit.background_label;
     m2snet_status status = m2snet_dataset_lint(data, &options, error);
     for (int32_t i = 0; status == M2SNET_STATUS_OK && i < m2snet_dataset_finding_count(data); i++) {
         m2snet_finding finding = { .struct_size = sizeof finding };

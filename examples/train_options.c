@@ -44,7 +44,8 @@ static const char *const supervision_words[] = { "final", "equal", "halving", NU
 static const char *const optimiser_words[] = { "sgd", "adamw", NULL };
 static const char *const schedule_words[] = { "triangle", "warmup-linear", "poly", "cosine", "constant", NULL };
 static const char *const precision_words[] = { "f32", "f64", "f16", "bf16", "tf32", NULL };
-static const char *const sampler_words[] = { "concat", "balanced", NULL };
+static const char *const sampler_words[] = { "concat", "balanced", "random", NULL };
+static const char *const order_words[] = { "colour", "nnunet", NULL };
 static const char *const unreadable_words[] = { "stop", "skip", NULL };
 static const char *const best_words[] = { "dice", "iou", NULL };
 
@@ -80,7 +81,7 @@ static const char *const best_words[] = { "dice", "iou", NULL };
 
 static const row rows[] = {
     HEADING("What is trained"),
-    TEXT("preset", preset, "NAME  where all settings start: paper (default), released, compact, finetune"),
+    TEXT("preset", preset, "NAME  where all settings start: paper (default), released, compact, finetune, nnunet"),
     TEXT("model", model, "FILE  start from these weights"),
     TEXT("network", network,
          "NAME  or from drawn ones: res2net50 or compact (as the preset says), a configuration as JSON, or a file of "
@@ -111,11 +112,21 @@ static const row rows[] = {
     OTHER(KIND_INT32, "duplicate-distance", duplicate_distance, 0, 64, "BITS  of 128 that may differ; default 12"),
     WORD("unreadable", fit.unreadable, unreadable_words,
          "HOW  a picture that fails while training: stop (default), skip"),
-    WORD("sampler", fit.sampler, sampler_words, "HOW  several sets: concat (default) or balanced"),
+    WORD("sampler", fit.sampler, sampler_words,
+         "HOW  several sets: concat (default) or balanced; random: with replacement"),
+    OTHER(KIND_INT64, "epoch-batches", fit.epoch_batches, 0, 1 << 30,
+          "N  random: batches of an epoch; 0 (default): as many as the pictures fill"),
+    FLAG("patches", fit.patches,
+         "--sizes are those of windows cut out of the pictures; without --sizes: about the median picture's"),
+    NUMBER("foreground-share", fit.foreground_share, 0, 1,
+           "F  patches: share of a batch that is centred on something to find; default 0.33"),
     FLAG("balanced-longest", fit.balanced_longest, "balanced: an epoch ends with the longest set"),
     OTHER(KIND_INT32, "mask-threshold", fit.mask_threshold, 0, 255, "N  gray levels from N on are inside; 0: soft"),
     FLAG("mask-binarize", fit.mask_binarize, "masks become 0 or 1 again after interpolation"),
-    OTHER(KIND_SIZES, "labels", labels, 0, 255, "N,N,...  several classes: their gray levels"),
+    OTHER(KIND_SIZES, "labels", labels, 0, 255,
+          "N,N,...  several classes: their gray levels; default: the model's, if it has any"),
+    OTHER(KIND_INT32, "background-label", fit.background_label, -1, 255,
+          "N  level of what is no class; -1 (default): 0 or, where that is a label, the highest free one"),
     HEADING("Length"),
     OTHER(KIND_INT64, "epochs", fit.epochs, 1, 1e6, "N  "),
     OTHER(KIND_INT32, "batch", fit.batch, 1, 4096, "N  pictures"),
@@ -150,6 +161,7 @@ static const row rows[] = {
     WORD("schedule", trainer.schedule, schedule_words, "S  triangle, warmup-linear, poly, cosine or constant"),
     NUMBER("warmup", trainer.warmup, 0, 1, "F  share of all steps"),
     NUMBER("power", trainer.power, 0, 100, "P  of poly"),
+    FLAG("rate-per-epoch", trainer.rate_per_epoch, "the rate changes between epochs alone"),
     NUMBER("clip-norm", trainer.clip_norm, 0, 1e12, "C  of all gradients together; 0: none"),
     OTHER(KIND_INT32, "accumulate", trainer.accumulate, 1, 65536, "N  batches for each update"),
     FLAG("freeze-encoder", trainer.freeze_encoder, ""),
@@ -182,6 +194,16 @@ static const row rows[] = {
     SHARE("p-noise", p_noise),
     SHARE("noise-low", noise_low),
     SHARE("noise-high", noise_high),
+    WORD("augmentation-order", augment.order, order_words, "O  colour (default) or nnunet"),
+    SHARE("p-scale", p_scale),
+    NUMBER("scale-low", augment.scale_low, 0.1, 10, NULL),
+    NUMBER("scale-high", augment.scale_high, 0.1, 10, NULL),
+    SHARE("p-low-resolution", p_low_resolution),
+    SHARE("low-resolution", low_resolution),
+    SHARE("p-gamma-inverted", p_gamma_inverted),
+    SHARE("p-gamma", p_gamma),
+    NUMBER("gamma-low", augment.gamma_low, 0.1, 1, NULL),
+    NUMBER("gamma-high", augment.gamma_high, 1, 10, NULL),
     OTHER(KIND_INT32, "first-size", augment.first_size_px, 0, 8192, NULL),
     FLAG("rotate-about-index", augment.rotate_about_index, NULL),
     HEADING("Validation and files"),
@@ -332,16 +354,23 @@ static bool apply_preset(settings *set, const char *name)
     static const int32_t paper_sizes[] = { 224, 256, 288, 320, 352 }, compact_sizes[] = { 160, 192, 224 };
     static const double imagenet[2][3] = { { 0.485, 0.456, 0.406 }, { 0.229, 0.224, 0.225 } };
     bool released = strcmp(name, "released") == 0, compact = strcmp(name, "compact") == 0;
-    bool finetune = strcmp(name, "finetune") == 0;
+    bool finetune = strcmp(name, "finetune") == 0, nnunet = strcmp(name, "nnunet") == 0;
     m2snet_error error;
 
     if (m2snet_trainer_options_preset(&set->trainer, name, &error) != M2SNET_STATUS_OK) {
-        complain("--preset: expected paper, released, compact or finetune, got \"%s\"", name);
+        complain("--preset: expected paper, released, compact, finetune or nnunet, got \"%s\"", name);
         return false;
     }
-    if (m2snet_objective_options_preset(&set->objective, released ? "released" : "paper", &error) != M2SNET_STATUS_OK ||
-        m2snet_augment_options_init(&set->augment, compact || finetune ? "compact" : "released", &error) !=
-            M2SNET_STATUS_OK) {
+    if (m2snet_objective_options_preset(&set->objective,
+                                        released ? "released"
+                                        : nnunet ? "nnunet"
+                                                 : "paper",
+                                        &error) != M2SNET_STATUS_OK ||
+        m2snet_augment_options_init(&set->augment,
+                                    compact || finetune ? "compact"
+                                    : nnunet            ? "nnunet"
+                                                        : "released",
+                                    &error) != M2SNET_STATUS_OK) {
         library_error("--preset", &error);
         return false;
     }
@@ -350,8 +379,12 @@ static bool apply_preset(settings *set, const char *name)
         memcpy(set->augment.std, imagenet[1], sizeof imagenet[1]);
     }
     set->fit.batch = compact ? 8 : finetune ? 4 : 16;
-    set->fit.epochs = compact ? 33 : finetune ? 60 : 50;
-    set_sizes(&set->sizes, compact ? compact_sizes : paper_sizes, compact ? 3 : finetune ? 0 : 5);
+    set->fit.epochs = compact ? 33 : finetune ? 60 : nnunet ? 1000 : 50;
+    set->fit.patches = nnunet;
+    set->fit.mask_binarize = nnunet;
+    set->fit.sampler = nnunet ? M2SNET_SAMPLER_RANDOM : M2SNET_SAMPLER_CONCAT;
+    set->fit.epoch_batches = nnunet ? 250 : 0;
+    set_sizes(&set->sizes, compact ? compact_sizes : paper_sizes, compact ? 3 : finetune || nnunet ? 0 : 5);
     return true;
 }
 

@@ -290,6 +290,7 @@ typedef struct m2snet_model_info {
     const char *sha256;      /* of the file or buffer, 64 hex digits, waits for it; "" for a created model */
     const char *config_json; /* complete configuration */
     const char *format;      /* "safetensors", "pytorch zip", "pytorch legacy", "created" */
+    int32_t softmax; /* 1: classes exclude each other, the first is the background; 0: each is a mask of its own */
 } m2snet_model_info;
 M2SNET_API m2snet_status m2snet_model_get_info(const m2snet_model *model, m2snet_model_info *info, m2snet_error *error);
 /* Multiply-adds of all convolutions for one image of that size. */
@@ -297,6 +298,8 @@ M2SNET_API m2snet_status m2snet_model_multiply_adds(const m2snet_model *model, i
                                                     uint64_t *multiply_adds, m2snet_error *error);
 /* Name of class 0 <= index < classes; NULL outside or when the file names none. */
 M2SNET_API const char *m2snet_model_class_name(const m2snet_model *model, int32_t index);
+/* Gray level of class 0 <= index < classes in label maps; of index -1: of what is no class. -1 outside. */
+M2SNET_API int32_t m2snet_model_class_label(const m2snet_model *model, int32_t index);
 /* Metadata entries of the file, known and unknown alike: 0 <= index < count. */
 M2SNET_API int32_t m2snet_model_metadata_count(const m2snet_model *model);
 M2SNET_API const char *m2snet_model_metadata_key(const m2snet_model *model, int32_t index);
@@ -475,6 +478,9 @@ typedef struct m2snet_predict_options {
     uint8_t *mask; /* 0 or 255 */
     ptrdiff_t mask_stride_bytes;
     m2snet_control control;
+    int32_t label_map; /* 1: also m2snet_result_labels */
+    uint8_t *labels;   /* caller's buffer for it; may be NULL */
+    ptrdiff_t labels_stride_bytes;
 } m2snet_predict_options;
 M2SNET_API void m2snet_predict_options_init(m2snet_predict_options *options);
 
@@ -497,6 +503,10 @@ M2SNET_API int32_t m2snet_result_height(const m2snet_result *result);
 M2SNET_API const float *m2snet_result_probability(const m2snet_result *result);
 M2SNET_API const uint8_t *m2snet_result_map(const m2snet_result *result);
 M2SNET_API const uint8_t *m2snet_result_mask(const m2snet_result *result);
+/* All classes in one map: of each pixel the gray level (m2snet_model_class_label) of the class with the largest
+ * probability at the picture's size, and the background's level where none is above the threshold; classes that exclude
+ * each other need no threshold. NULL unless options asked for it. */
+M2SNET_API const uint8_t *m2snet_result_labels(const m2snet_result *result);
 /* "Nothing found" is a result of its own: found is 1 when the mask, before largest_component and min_area_px take
  * from it, has a component of at least presence_min_area_px. presence is the mean probability of the largest such
  * component, 0 when there is none. */
@@ -852,6 +862,12 @@ typedef enum m2snet_finding_kind {
     M2SNET_FINDING_NAME_TWICE = 12  /* the same file, or the same name in one folder, twice */
 } m2snet_finding_kind;
 
+typedef enum m2snet_augment_order {
+    M2SNET_AUGMENT_COLOUR = 0, /* geometry; brightness, contrast, saturation and hue as one map; blur; noise */
+    M2SNET_AUGMENT_NNUNET = 1  /* nnU-Net's: geometry; noise; blur, brightness, contrast, low resolution, inverted gamma
+                                * and gamma, each channel with its own number; no saturation and hue */
+} m2snet_augment_order;
+
 /* How pictures are changed at random while training; docs/training-data.md has the order and the formulas. p_* are
  * probabilities, 0..1. */
 typedef struct m2snet_augment_options {
@@ -870,6 +886,11 @@ typedef struct m2snet_augment_options {
     double p_hue, hue;                        /* turns U(-hue, hue); 0..0.5 */
     double p_blur, blur_low_px, blur_high_px; /* sigma at the network's size; 0..16 */
     double p_noise, noise_low, noise_high;    /* standard deviation, the full range of levels being 1; 0..1 */
+    m2snet_augment_order order;               /* COLOUR */
+    double p_scale, scale_low, scale_high;    /* sides of what is shown, 0.1..10; more than 1 shows more */
+    double p_low_resolution, low_resolution;  /* NNUNET: sides shrunk by U(low_resolution, 1), then enlarged; 0.05..1 */
+    double p_gamma_inverted, p_gamma; /* NNUNET: exponent with equal chance U(gamma_low, 1), U(1, gamma_high); */
+    double gamma_low, gamma_high;     /* gamma_low 0.1..1, gamma_high 1..10 */
 } m2snet_augment_options;
 
 M2SNET_API m2snet_status m2snet_dataset_create(m2snet_context *context, m2snet_dataset **dataset, m2snet_error *error);
@@ -925,9 +946,10 @@ M2SNET_API m2snet_status m2snet_dataset_split(m2snet_dataset *dataset, const m2s
 
 typedef struct m2snet_lint_options {
     size_t struct_size;
-    const uint8_t *labels; /* not NULL: masks are label maps of these gray levels and 0 */
+    const uint8_t *labels; /* not NULL: masks are label maps of these gray levels and background_label */
     int32_t label_count;   /* 0..M2SNET_MAX_LABELS */
     m2snet_control control;
+    int32_t background_label; /* -1 (default): as m2snet_fit_options */
 } m2snet_lint_options;
 M2SNET_API void m2snet_lint_options_init(m2snet_lint_options *options);
 
@@ -971,7 +993,8 @@ M2SNET_API int32_t m2snet_dataset_near_pair_count(const m2snet_dataset *dataset)
 M2SNET_API m2snet_status m2snet_dataset_get_near_pair(const m2snet_dataset *dataset, int32_t index,
                                                       m2snet_near_pair *pair, m2snet_error *error);
 
-/* preset: "none", "released" (as the published training code), "compact" (as polyp-compact was trained). */
+/* preset: "none", "released" (as the published training code), "compact" (as polyp-compact was trained), "nnunet" (as
+ * nnU-Net trains). */
 M2SNET_API m2snet_status m2snet_augment_options_init(m2snet_augment_options *options, const char *preset,
                                                      m2snet_error *error);
 
@@ -1027,7 +1050,8 @@ typedef struct m2snet_objective_options {
     int32_t lossnet_size_px;                  /* side of its input, 224; 0: the picture's own size */
 } m2snet_objective_options;
 M2SNET_API void m2snet_objective_options_init(m2snet_objective_options *options);
-/* "paper" (the defaults), "released", "softmax" (cross-entropy and Dice). Keeps lossnet. INVALID_ARGUMENT: any other
+/* "paper" (the defaults), "released", "softmax" (cross-entropy and Dice), "nnunet" (the same of masks that are each its
+ * own: plain binary cross-entropy and Dice of the batch). Keeps lossnet. INVALID_ARGUMENT: any other
  * name. */
 M2SNET_API m2snet_status m2snet_objective_options_preset(m2snet_objective_options *options, const char *name,
                                                          m2snet_error *error);
@@ -1102,10 +1126,12 @@ typedef struct m2snet_trainer_options {
     int32_t max_plans;              /* compiled shapes kept, 1..64; 8 */
     uint64_t memory_limit_bytes;    /* cap on the scratch of a step; 0: none */
     m2snet_supervision supervision; /* FINAL */
+    int32_t rate_per_epoch;         /* 1: the schedule's rate is constant within an epoch, that of its first step */
 } m2snet_trainer_options;
 M2SNET_API void m2snet_trainer_options_init(m2snet_trainer_options *options);
 /* "paper" (the defaults), "released" (one rate for all), "compact" (from random weights, polyp-compact's), "finetune"
- * (a few pictures, gentle). Leaves objective, seed, precision, max_plans and memory_limit_bytes alone. */
+ * (a few pictures, gentle), "nnunet" (nnU-Net's). Leaves objective, seed, precision, max_plans and memory_limit_bytes
+ * alone. */
 M2SNET_API m2snet_status m2snet_trainer_options_preset(m2snet_trainer_options *options, const char *name,
                                                        m2snet_error *error);
 
@@ -1139,8 +1165,10 @@ M2SNET_API m2snet_status m2snet_trainer_step(m2snet_trainer *trainer, const m2sn
                                              const m2snet_control *control, m2snet_error *error);
 
 typedef enum m2snet_sampler {
-    M2SNET_SAMPLER_CONCAT = 0,  /* the union of all sets, a set of weight w as w copies, shuffled */
-    M2SNET_SAMPLER_BALANCED = 1 /* every batch is split over the sets in proportion to their weights */
+    M2SNET_SAMPLER_CONCAT = 0,   /* the union of all sets, a set of weight w as w copies, shuffled */
+    M2SNET_SAMPLER_BALANCED = 1, /* every batch is split over the sets in proportion to their weights */
+    M2SNET_SAMPLER_RANDOM = 2    /* every picture is drawn anew from the union, with replacement; a set's pictures have
+                                  * chances in proportion to its weight */
 } m2snet_sampler;
 
 typedef enum m2snet_unreadable {
@@ -1183,7 +1211,8 @@ typedef struct m2snet_fit_options {
     const m2snet_augment_options *augment; /* NULL: the preset "released" */
     int32_t mask_threshold; /* one class: gray levels from here on are foreground; 0 (default): level / 255, soft */
     int32_t mask_binarize;  /* 1: values become 0 or 1 after interpolation; 0 (default): they stay soft */
-    const uint8_t *labels;  /* several classes: the gray level of each (with softmax: of each but the background) */
+    const uint8_t *labels;  /* several classes: the gray level of each (with softmax: of each but the background); NULL:
+                             * those that the model knows */
     int32_t label_count;
     m2snet_sampler sampler;
     int32_t balanced_longest; /* BALANCED: 1: an epoch ends when every set has been seen; 0: when the first has */
@@ -1210,7 +1239,13 @@ typedef struct m2snet_fit_options {
     m2snet_train_row_fn row;
     m2snet_epoch_row_fn epoch_row;
     void *user;
-    m2snet_control control; /* phases "load", "train", "validate", "write"; a cancel saves the checkpoint first */
+    m2snet_control control;   /* phases "load", "train", "validate", "write"; a cancel saves the checkpoint first */
+    int32_t background_label; /* gray level of what is no class; the model files keep it with the labels. -1 (default):
+                               * 0 or, where 0 is a label, the highest level that is none */
+    int32_t patches;         /* 1: sizes_px are those of windows that are cut out of pictures at their own size. Without
+                              * sizes: the pictures' median sides rounded to multiples of 32, 64..512 */
+    double foreground_share; /* patches: share of a batch, its last pictures, centred on something to find; 0.33 */
+    int64_t epoch_batches;   /* RANDOM: batches of an epoch; 0: as many as the pictures fill */
 } m2snet_fit_options;
 M2SNET_API void m2snet_fit_options_init(m2snet_fit_options *options);
 

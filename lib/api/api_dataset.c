@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "core/options.h"
+#include "net/coding.h"
 #include "train/augment.h"
 #include "train/dataset_near.h"
 #include "train/lint.h"
@@ -205,7 +206,7 @@ fail:
 void m2snet_lint_options_init(m2snet_lint_options *options)
 {
     if (options != NULL) {
-        *options = (m2snet_lint_options){ .struct_size = sizeof *options };
+        *options = (m2snet_lint_options){ .struct_size = sizeof *options, .background_label = -1 };
     }
 }
 
@@ -225,9 +226,15 @@ m2snet_status m2snet_dataset_lint(m2snet_dataset *dataset, const m2snet_lint_opt
     if (options.label_count > 0 && options.labels == NULL) {
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "labels is NULL, label_count %d", options.label_count);
     }
+    if (options.background_label < -1 || options.background_label > 255) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "background_label is %d, expected -1 to 255",
+                        options.background_label);
+    }
     m2s_control_init(&control, &options.control);
     M2S_TRY(m2s_dataset_enter(dataset, error));
-    status = m2s_lint(dataset, options.label_count > 0 ? options.labels : NULL, options.label_count, &control, error);
+    status =
+        m2s_lint(dataset, options.label_count > 0 ? options.labels : NULL, options.label_count,
+                 m2s_coding_background(options.labels, options.label_count, options.background_label), &control, error);
     m2s_dataset_leave(dataset);
 fail:
     return m2s_memory_explain(&dataset->context->memory, status, error);

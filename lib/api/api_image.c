@@ -210,6 +210,11 @@ const uint8_t *m2snet_result_mask(const m2snet_result *result)
     return result != NULL ? result->segmentation.mask : NULL;
 }
 
+const uint8_t *m2snet_result_labels(const m2snet_result *result)
+{
+    return result != NULL ? result->labels : NULL;
+}
+
 int32_t m2snet_result_found(const m2snet_result *result)
 {
     return result != NULL && result->segmentation.found;

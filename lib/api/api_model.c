@@ -102,6 +102,7 @@ m2snet_status m2snet_model_get_info(const m2snet_model *model, m2snet_model_info
         .sha256 = m2s_store_sha256(model->store),
         .config_json = model->config_json,
         .format = m2s_store_format(model->store),
+        .softmax = model->config.coding.softmax,
     };
     return m2s_options_export("m2snet_model_info", &known, sizeof known, info, error);
 }
@@ -121,6 +122,15 @@ const char *m2snet_model_class_name(const m2snet_model *model, int32_t index)
         return NULL;
     }
     return model->config.class_name[index];
+}
+
+int32_t m2snet_model_class_label(const m2snet_model *model, int32_t index)
+{
+    if (model == NULL || index < -1 || index >= model->config.classes) {
+        return -1;
+    }
+    return index < 0 ? model->config.coding.background
+                     : m2s_coding_level(&model->config.coding, model->config.classes, index);
 }
 
 int32_t m2snet_model_metadata_count(const m2snet_model *model)

@@ -304,6 +304,8 @@ m2snet_status m2s_config_parse(m2s_config *config, const char *text, size_t leng
     M2S_TRY(parse_classes(&parsed, json, error));
     M2S_TRY(parse_normalisation(&parsed, json, error));
     M2S_TRY(m2s_json_get_number(&source, json, "threshold", M2S_JSON_OPTIONAL, 0.0, 1.0, &parsed.threshold, error));
+    M2S_TRY(m2s_coding_parse(&parsed.coding, json, error));
+    M2S_TRY(m2s_coding_check(&parsed.coding, parsed.classes, error));
     *config = parsed;
     if (sets_encoder != NULL) {
         *sets_encoder = encoder;
@@ -393,6 +395,7 @@ char *m2s_config_dump(const m2s_config *config, m2s_memory *memory)
     for (int32_t i = 0; i < config->classes; i++) {
         M2S_TRY(m2s_json_put_string(names, NULL, config->class_name[i], NULL));
     }
+    M2S_TRY(m2s_coding_put(&config->coding, json, NULL));
     M2S_TRY(m2s_json_write(memory, json, M2S_JSON_COMPACT, &text, NULL, NULL));
 fail:
     m2s_json_free(json);

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "net/coding.h"
 #include "net/variant.h"
 
 #define M2S_MAX_CLASSES   64
@@ -35,6 +36,7 @@ typedef struct m2s_config {
     float mean[3], std[3]; /* of RGB in 0..1 */
     double threshold;
     char class_name[M2S_MAX_CLASSES][64]; /* "" = none */
+    m2s_coding coding;
 } m2s_config;
 
 /* M2SNet with Res2Net-50 v1b 26w4s, 352 x 352, ImageNet normalisation, threshold 0.5. */

@@ -287,7 +287,8 @@ fail:
     return status;
 }
 
-m2snet_status m2s_model_derive(const m2snet_model *like, m2s_store *store, m2snet_model **derived, m2snet_error *error)
+m2snet_status m2s_model_derive(const m2snet_model *like, const m2s_coding *coding, m2s_store *store,
+                               m2snet_model **derived, m2snet_error *error)
 {
     m2snet_model *model = NULL;
     m2snet_status status;
@@ -300,6 +301,7 @@ m2snet_status m2s_model_derive(const m2snet_model *like, m2s_store *store, m2sne
     }
     model->store = store;
     model->config = like->config;
+    model->config.coding = *coding;
     M2S_TRY(complete(model, NULL, error));
     *derived = model;
     model = NULL;

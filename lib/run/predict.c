@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/options.h"
+#include "image/label_map.h"
 #include "image/preprocess.h"
 #include "run/receipt.h"
 
@@ -48,6 +49,7 @@ static m2snet_status check_buffers(const m2snet_predict_options *o, size_t width
     M2S_TRY(check_stride("probability", o->probability, o->probability_stride_bytes, width * sizeof(float), error));
     M2S_TRY(check_stride("map", o->map, o->map_stride_bytes, width, error));
     M2S_TRY(check_stride("mask", o->mask, o->mask_stride_bytes, width, error));
+    M2S_TRY(check_stride("labels", o->labels, o->labels_stride_bytes, width, error));
 fail:
     return status;
 }
@@ -58,7 +60,7 @@ static m2snet_status check_options(job *j, const m2snet_image *images, int32_t c
     const m2snet_model *model = j->session->model;
     m2snet_status status = M2SNET_STATUS_OK;
 
-    if (count > 1 && (o->probability != NULL || o->map != NULL || o->mask != NULL)) {
+    if (count > 1 && (o->probability != NULL || o->map != NULL || o->mask != NULL || o->labels != NULL)) {
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
                         "buffers of the caller hold one picture: they must be NULL for %d", count);
     }
@@ -131,8 +133,9 @@ fail:
     return status;
 }
 
-static void fill_buffers(const m2snet_predict_options *o, const m2s_segmentation *s)
+static void fill_buffers(const m2snet_predict_options *o, const m2snet_result *result)
 {
+    const m2s_segmentation *s = &result->segmentation;
     size_t width = (size_t)s->width;
 
     if (o->probability != NULL) {
@@ -144,6 +147,39 @@ static void fill_buffers(const m2snet_predict_options *o, const m2s_segmentation
     if (o->mask != NULL) {
         m2s_copy_rows(o->mask, o->mask_stride_bytes, s->mask, width, s->height);
     }
+    if (o->labels != NULL) {
+        m2s_copy_rows(o->labels, o->labels_stride_bytes, result->labels, width, s->height);
+    }
+}
+
+/* Which class each pixel belongs to. */
+static m2snet_status make_labels(job *j, const m2snet_image *image, const float *logits, m2snet_result *result,
+                                 m2snet_error *error)
+{
+    m2snet_session *session = j->session;
+    const m2s_config *config = &session->model->config;
+    m2snet_context *context = session->model->context;
+    size_t pixels = (size_t)image->width * (size_t)image->height;
+    uint8_t levels[M2S_MAX_CLASSES];
+    const m2s_label_options options = { .classes = config->classes,
+                                        .levels = levels,
+                                        .background = config->coding.background,
+                                        .always = config->coding.softmax,
+                                        .threshold = j->threshold,
+                                        .region = j->post.region };
+    m2snet_status status;
+
+    for (int32_t c = 0; c < config->classes; c++) {
+        levels[c] = m2s_coding_level(&config->coding, config->classes, c);
+    }
+    result->labels = m2s_alloc(&context->memory, pixels);
+    if (result->labels == NULL) {
+        return m2s_fail_memory(error, "a label map", pixels);
+    }
+    M2S_TRY(m2s_label_map(&context->host, logits, session->options.input_width, session->options.input_height,
+                          image->width, image->height, &options, &j->control, result->labels, error));
+fail:
+    return status;
 }
 
 static double milliseconds_since(uint64_t start_ns)
@@ -167,6 +203,9 @@ static m2snet_status finish(job *j, const m2snet_image *image, const float *logi
     M2S_TRY(m2s_postprocess(&context->host, logits + j->options->class_index, session->model->config.classes,
                             session->options.input_width, session->options.input_height, image->width, image->height,
                             &j->post, &j->control, &result->segmentation, error));
+    if (j->options->label_map || j->options->labels != NULL) {
+        M2S_TRY(make_labels(j, image, logits, result, error));
+    }
     result->receipt.milliseconds_pre = pre_ms;
     result->receipt.milliseconds_network = network_ms;
     result->receipt.milliseconds_post = milliseconds_since(start);
@@ -199,6 +238,9 @@ static m2snet_status predict_batch(job *j, const m2snet_image *images, int32_t b
     uint64_t start = m2s_now_ns();
     M2S_TRY(run_network(j, batch, error));
     network_ms = milliseconds_since(start);
+    if (config->coding.softmax) {
+        m2s_softmax_logits(j->logits, (size_t)batch * input_pixels(session), config->classes);
+    }
     for (int32_t i = 0; i < batch; i++) {
         const float *logits = j->logits + (size_t)i * (size_t)config->classes * input_pixels(session);
         M2S_TRY(finish(j, &images[i], logits, pre_ms[i], network_ms, &results[i], error));
@@ -232,7 +274,7 @@ m2snet_status m2s_predict(m2snet_session *session, const m2snet_image *images, i
         goto fail;
     }
     if (count == 1) {
-        fill_buffers(&options, &results[0]->segmentation);
+        fill_buffers(&options, results[0]);
     }
 fail:
     m2s_free(memory, j.pixels);
@@ -252,6 +294,7 @@ void m2s_result_destroy(m2snet_result *result)
     }
     m2snet_model *model = result->model;
     m2s_segmentation_release(&result->segmentation);
+    m2s_free(&model->context->memory, result->labels);
     m2s_free(&model->context->memory, result->receipt_json);
     m2s_free(&model->context->memory, result);
     m2s_model_release(model);

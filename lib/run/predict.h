@@ -9,6 +9,7 @@
 struct m2snet_result {
     m2snet_model *model; /* keeps the strings of the receipt alive */
     m2s_segmentation segmentation;
+    uint8_t *labels; /* NULL unless asked for */
     m2snet_receipt receipt;
     char preprocessing[192];
     char *receipt_json;

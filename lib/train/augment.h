@@ -10,18 +10,21 @@
  * released code (MODELS.md 4.3): bilinear resize to that size, edges continued; then the map, neighbours outside
  * counting 0; then bilinear resize to the output's size: each a step of its own, in float.
  *
+ * Scaling is about the centre, with the rotation. A patch is a window of the output's size in the picture's own pixels,
+ * which is then turned and scaled; what is cropped, mirrored and so on is the patch.
+ *
  * Colour, before normalising, v in 0..1, factors f = U(1 - range, 1 + range), in this order: brightness v f; contrast
  * m + f (v - m), m the mean gray of the whole picture after brightness; saturation g + f (v - g), g the pixel's gray
  * (0.299, 0.587, 0.114); hue: the I, Q plane of YIQ rotated by U(-range, range) turns; then clipped to 0..1. All of it
  * is one affine map of R, G, B. Blur (Gaussian, edges mirrored) and noise (sum of four uniforms) work on the finished
- * picture. */
+ * picture. With order NNUNET all of this is train/augment_levels.h's instead. */
 #ifndef M2S_TRAIN_AUGMENT_H
 #define M2S_TRAIN_AUGMENT_H
 
 #include "core/memory.h"
 
 /* "none": picture and mask as they are, ImageNet's normalisation. "released": MODELS.md 4.3. "compact": what
- * polyp-compact was trained with. INVALID_ARGUMENT: no such preset. */
+ * polyp-compact was trained with. "nnunet": MODELS.md 3.11. INVALID_ARGUMENT: no such preset. */
 m2snet_status m2s_augment_preset(const char *name, m2snet_augment_options *options, m2snet_error *error);
 /* INVALID_ARGUMENT names the member that makes no sense. */
 m2snet_status m2s_augment_check(const m2snet_augment_options *options, m2snet_error *error);
@@ -32,7 +35,8 @@ bool m2s_augment_moves(const m2snet_augment_options *options);
 typedef enum m2s_mask_kind {
     M2S_MASK_GRAY = 0,    /* one channel, level / 255, soft */
     M2S_MASK_SIGMOID = 1, /* a channel for each of labels[], each soft (bilinear); other levels are background */
-    M2S_MASK_SOFTMAX = 2  /* channel 0 = background, then labels[]; one-hot, nearest */
+    M2S_MASK_SOFTMAX = 2  /* channel 0 = background, then labels[]; one-hot, nearest (order NNUNET: the label that has
+                           * most of the bilinear weights) */
 } m2s_mask_kind;
 
 typedef struct m2s_mask_coding {
@@ -53,6 +57,17 @@ typedef struct m2s_picture {
 } m2s_picture;
 #define M2S_PICTURE_BYTES(width, height) (sizeof(m2s_picture) + 4 * (size_t)(width) * (size_t)(height))
 
+/* What was drawn for the levels of one picture in nnU-Net's way; R, G and B have numbers of their own. */
+typedef struct m2s_levels_draw {
+    double noise_std; /* 0 = none, as everywhere here */
+    double blur_sigma_px[3];
+    double brightness[3];
+    double contrast[3];
+    double low_resolution[3]; /* share of the sides that stays */
+    double gamma_inverted[3];
+    double gamma[3];
+} m2s_levels_draw;
+
 /* What was drawn for one picture. */
 typedef struct m2s_draw {
     bool flip_horizontal, flip_vertical;
@@ -65,18 +80,24 @@ typedef struct m2s_draw {
     double blur_sigma_px;                    /* 0 = none */
     double noise_std;                        /* 0 = none */
     uint64_t noise_stream;
+    double scale; /* of the sides of what is shown; 1 = unchanged */
+    bool is_patch;
+    int32_t patch_x, patch_y; /* left and top of the patch, px of the picture; may lie outside */
+    m2s_levels_draw levels;   /* order NNUNET */
 } m2s_draw;
 #define M2S_DRAW_NONE                                                                                                  \
-    ((m2s_draw){ .crop_side = 1.0, .brightness = 1.0, .contrast = 1.0, .saturation = 1.0, .hue = 0.0 })
+    ((m2s_draw){ .crop_side = 1.0, .brightness = 1.0, .contrast = 1.0, .saturation = 1.0, .scale = 1.0 })
 
 void m2s_augment_draw(const m2snet_augment_options *options, uint64_t seed, uint64_t epoch, uint64_t position,
                       m2s_draw *draw);
 
+#define M2S_AUGMENT_PLANES 4
+
 /* Memory that one thread reuses from picture to picture; starts zeroed, ended by m2s_augment_scratch_release. */
 typedef struct m2s_augment_scratch {
     m2s_memory *memory;
-    float *planes[3];
-    size_t bytes[3];
+    float *planes[M2S_AUGMENT_PLANES];
+    size_t bytes[M2S_AUGMENT_PLANES];
 } m2s_augment_scratch;
 void m2s_augment_scratch_release(m2s_augment_scratch *scratch);
 

@@ -8,6 +8,7 @@
 #endif
 
 #include "train/augment_colour.h"
+#include "train/augment_levels.h"
 #include "train/augment_map.h"
 
 /* R, G, B and the mask in one register on every processor; each lane is computed as a lone float would be. */
@@ -251,6 +252,40 @@ static void sample_labels_nearest(const m2s_picture *p, const m2s_map *map, int3
     }
 }
 
+/* The label that most of the bilinear weights belong to; of equal ones the one nearest the top left. */
+static void sample_labels_most(const m2s_picture *p, const m2s_map *map, int32_t height, int32_t width, int32_t count,
+                               float *mask)
+{
+    const uint8_t *labels = p->rgbm + 3;
+
+    memset(mask, 0, (size_t)height * (size_t)width * (size_t)count * sizeof *mask);
+    for (int32_t row = 0; row < height; row++) {
+        for (int32_t column = 0; column < width; column++, mask += count) {
+            double x = map->xx * column + map->xy * row + map->x0;
+            double y = map->yx * column + map->yy * row + map->y0;
+            double low_x = floor(x), low_y = floor(y);
+            uint8_t label[4] = { 0 }, most = 0;
+            float best = -1.0f;
+            for (int i = 0; i < 4; i++) { /* outside is background */
+                double at_x = low_x + (i & 1), at_y = low_y + (i >> 1);
+                bool is_inside = at_x >= 0.0 && at_y >= 0.0 && at_x < p->width && at_y < p->height;
+                label[i] = is_inside ? labels[4 * ((ptrdiff_t)at_y * p->width + (ptrdiff_t)at_x)] : 0;
+            }
+            for (int i = 0; i < 4; i++) {
+                float sum = 0.0f;
+                for (int k = 0; k < 4; k++) {
+                    float fx = (float)(x - low_x), fy = (float)(y - low_y);
+                    float weight = ((k & 1) != 0 ? fx : 1.0f - fx) * ((k >> 1) != 0 ? fy : 1.0f - fy);
+                    sum += label[k] == label[i] ? weight : 0.0f;
+                }
+                most = sum > best ? label[i] : most;
+                best = sum > best ? sum : best;
+            }
+            mask[most] = 1.0f;
+        }
+    }
+}
+
 /* ---- steps ---- */
 
 static m2snet_status scratch_get(m2s_augment_scratch *scratch, int slot, size_t floats, float **plane,
@@ -273,7 +308,7 @@ static m2snet_status scratch_get(m2s_augment_scratch *scratch, int slot, size_t 
 
 void m2s_augment_scratch_release(m2s_augment_scratch *scratch)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < M2S_AUGMENT_PLANES; i++) {
         m2s_free(scratch->memory, scratch->planes[i]);
         scratch->planes[i] = NULL;
         scratch->bytes[i] = 0;
@@ -338,6 +373,19 @@ static m2s_map whole_map(const m2snet_augment_options *o, const m2s_draw *draw, 
     return m2s_map_chain(&move, &first);
 }
 
+static m2snet_status change_levels(const m2snet_augment_options *o, const m2s_draw *draw, int32_t height, int32_t width,
+                                   m2s_augment_scratch *scratch, float *image, m2snet_error *error)
+{
+    size_t floats = m2s_levels_scratch(height, width);
+    float *buffer = NULL;
+    m2snet_status status;
+
+    M2S_TRY(scratch_get(scratch, 3, floats, &buffer, error));
+    m2s_levels_apply(&draw->levels, draw->noise_stream, o->mean, o->std, height, width, image, buffer);
+fail:
+    return status;
+}
+
 static m2snet_status blur_and_noise(const m2snet_augment_options *o, const m2s_draw *draw, int32_t height,
                                     int32_t width, m2s_augment_scratch *scratch, float *image, m2snet_error *error)
 {
@@ -385,6 +433,8 @@ m2snet_status m2s_augment_apply(const m2snet_augment_options *o, const m2s_draw 
     }
     if (coding->kind == M2S_MASK_SIGMOID) {
         sample_labels_soft(picture, &map, height, width, channels, mask);
+    } else if (coding->kind == M2S_MASK_SOFTMAX && o->order == M2SNET_AUGMENT_NNUNET) {
+        sample_labels_most(picture, &map, height, width, channels, mask);
     } else if (coding->kind == M2S_MASK_SOFTMAX) {
         sample_labels_nearest(picture, &map, height, width, channels, mask);
     }
@@ -393,7 +443,8 @@ m2snet_status m2s_augment_apply(const m2snet_augment_options *o, const m2s_draw 
             mask[i] = mask[i] >= 0.5f ? 1.0f : 0.0f;
         }
     }
-    status = blur_and_noise(o, draw, height, width, scratch, image, error);
+    status = o->order == M2SNET_AUGMENT_NNUNET ? change_levels(o, draw, height, width, scratch, image, error)
+                                               : blur_and_noise(o, draw, height, width, scratch, image, error);
 fail:
     return status;
 }

@@ -38,6 +38,8 @@ m2s_map m2s_map_move(const m2s_draw *d, bool about_index, int32_t width, int32_t
     double a = d->rotate_degrees == 0.0 ? 1.0 : cos(angle);
     double b = d->rotate_degrees == 0.0 ? 0.0 : sin(angle);
     m2s_map to_centre = { .xx = 1.0, .x0 = -(w / 2.0 + shift), .yy = 1.0, .y0 = -(h / 2.0 + shift) };
+    a *= d->scale;
+    b *= d->scale;
     m2s_map rotate = { .xx = a, .xy = -b, .x0 = shift + 0.5, .yx = b, .yy = a, .y0 = shift + 0.5 };
 
     /* Undo the quarter turns, in which sides change places, and the mirrors. */
@@ -52,6 +54,12 @@ m2s_map m2s_map_move(const m2s_draw *d, bool about_index, int32_t width, int32_t
                        .x0 = (d->crop_x + 0.5 * d->crop_side) * src_width - 0.5,
                        .yy = d->crop_side * src_height / h,
                        .y0 = (d->crop_y + 0.5 * d->crop_side) * src_height - 0.5 };
+    if (d->is_patch) { /* of the result's size, in the picture's own pixels */
+        window = (m2s_map){ .xx = d->crop_side,
+                            .x0 = d->patch_x + (d->crop_x + 0.5 * d->crop_side) * w - 0.5,
+                            .yy = d->crop_side,
+                            .y0 = d->patch_y + (d->crop_y + 0.5 * d->crop_side) * h - 0.5 };
+    }
 
     m2s_map map = m2s_map_chain(&to_centre, &rotate);
     map = m2s_map_chain(&map, &turn);

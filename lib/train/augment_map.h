@@ -13,7 +13,7 @@ typedef struct m2s_map {
 
 /* Half-pixel centres: (x + 0.5) src_width / width - 0.5. */
 m2s_map m2s_map_resize(int32_t width, int32_t height, int32_t src_width, int32_t src_height);
-/* Crop, mirrors, quarter turns, rotation, and the change of size. */
+/* Crop, mirrors, quarter turns, rotation and scaling; and the change of size, or the place of the patch. */
 m2s_map m2s_map_move(const m2s_draw *draw, bool about_index, int32_t width, int32_t height, int32_t src_width,
                      int32_t src_height);
 /* The source's place of the place that `outer` gives. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "train/patch.h"
 #include "train/training_state.h"
 #include "train/validation.h"
 
@@ -300,6 +301,11 @@ static m2snet_status begin(loop *l, m2snet_dataset *train, m2snet_error *error)
     m2snet_status status;
 
     M2S_TRY(m2s_dataset_part(train, M2SNET_PART_TRAIN, &items, &item_count, error));
+    if (l->loading.size_count == 0) {
+        int32_t height, width;
+        M2S_TRY(m2s_patch_size(train, items, item_count, l->options.max_pixels, &l->control, &height, &width, error));
+        m2s_fit_options_set_patch(&l->loading, height, width);
+    }
     M2S_TRY(m2s_fit_options_json(memory, &l->options, &l->loading, train, items, item_count, &data_json, error));
     M2S_TRY(resume(l, data_json, error));
     m2s_free(memory, trainer->data_json);
@@ -314,6 +320,22 @@ fail:
     return status;
 }
 
+/* The models made say what their label maps look like. */
+static void set_coding(m2snet_trainer *trainer, const m2snet_fit_options *o)
+{
+    m2s_coding *coding = &trainer->coding;
+
+    if (o->label_count > 0 && o->labels != coding->labels) {
+        coding->label_count = o->label_count;
+        for (int32_t i = 0; i < o->label_count; i++) {
+            coding->labels[i] = o->labels[i];
+        }
+    }
+    if (o->label_count > 0) {
+        coding->background = m2s_coding_background(o->labels, o->label_count, o->background_label);
+    }
+}
+
 m2snet_status m2s_trainer_fit(m2snet_trainer *trainer, m2snet_dataset *train, m2snet_dataset *validation,
                               const m2snet_fit_options *options, m2snet_fit_end *end, m2snet_error *error)
 {
@@ -321,6 +343,7 @@ m2snet_status m2s_trainer_fit(m2snet_trainer *trainer, m2snet_dataset *train, m2
     m2snet_status status;
 
     M2S_TRY(m2s_fit_options_import(trainer, options, &l.options, &l.loading, error));
+    set_coding(trainer, &l.options);
     m2s_control_init(&l.control, &l.options.control);
     M2S_TRY(m2s_dataset_enter(train, error));
     status = begin(&l, train, error);

@@ -8,6 +8,7 @@
 #include "core/json.h"
 #include "core/options.h"
 #include "core/sha256.h"
+#include "train/patch.h"
 
 #define MAX_EPOCHS 1000000
 
@@ -15,9 +16,13 @@ static const int32_t usual_sizes[] = { 224, 256, 288, 320, 352 }; /* MODELS.md 4
 
 void m2s_fit_options_default(m2snet_fit_options *options)
 {
-    *options = (m2snet_fit_options){
-        .struct_size = sizeof *options, .epochs = 50, .batch = 16, .validate_every = 1, .validate_averaged = 1
-    };
+    *options = (m2snet_fit_options){ .struct_size = sizeof *options,
+                                     .epochs = 50,
+                                     .batch = 16,
+                                     .validate_every = 1,
+                                     .validate_averaged = 1,
+                                     .background_label = -1,
+                                     .foreground_share = 0.33 };
 }
 
 /* ---- checks ---- */
@@ -35,7 +40,7 @@ static m2snet_status check(const m2snet_fit_options *o, m2snet_error *error)
         { "size_count", o->size_count, 0, M2S_LOADER_MAX_SIZES },
         { "mask_threshold", o->mask_threshold, 0, 255 },
         { "label_count", o->label_count, 0, M2SNET_MAX_LABELS },
-        { "sampler", o->sampler, M2SNET_SAMPLER_CONCAT, M2SNET_SAMPLER_BALANCED },
+        { "sampler", o->sampler, M2SNET_SAMPLER_CONCAT, M2SNET_SAMPLER_RANDOM },
         { "unreadable", o->unreadable, M2SNET_UNREADABLE_STOP, M2SNET_UNREADABLE_SKIP },
         { "workers", o->workers, 0, M2S_LOADER_MAX_THREADS },
         { "max_steps", o->max_steps, 0, INT64_MAX },
@@ -43,6 +48,9 @@ static m2snet_status check(const m2snet_fit_options *o, m2snet_error *error)
         { "best", o->best, M2SNET_BEST_DICE, M2SNET_BEST_IOU },
         { "patience", o->patience, 0, MAX_EPOCHS },
         { "checkpoint_every", o->checkpoint_every, 0, INT64_MAX },
+        { "background_label", o->background_label, -1, 255 },
+        { "patches", o->patches, 0, 1 },
+        { "epoch_batches", o->epoch_batches, 0, 1 << 30 },
     };
 
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
@@ -51,6 +59,15 @@ static m2snet_status check(const m2snet_fit_options *o, m2snet_error *error)
                             "%s is %" PRId64 ": expected %" PRId64 " to %" PRId64, ranges[i].name, ranges[i].value,
                             ranges[i].low, ranges[i].high);
         }
+    }
+    if (!(o->foreground_share >= 0.0 && o->foreground_share <= 1.0)) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "foreground_share is %g: expected 0 to 1",
+                        o->foreground_share);
+    }
+    if (o->epoch_batches > 0 && o->sampler != M2SNET_SAMPLER_RANDOM) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
+                        "epoch_batches is %" PRId64 ": only with sampler RANDOM an epoch is as long as one likes",
+                        o->epoch_batches);
     }
     if (o->checkpoint_path == NULL && (o->resume || o->checkpoint_every > 0)) {
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "%s is set and checkpoint_path is NULL",
@@ -95,6 +112,18 @@ fail:
     return status;
 }
 
+/* Of long patches a large turn would leave little. */
+static void limit_turns(m2s_loader_options *loader)
+{
+    for (int32_t i = 0; loader->patches && i < loader->size_count; i++) {
+        double height = loader->sizes[i].height, width = loader->sizes[i].width;
+        double aspect = height > width ? height / width : width / height;
+        if (aspect > M2S_PATCH_LONG_ASPECT && loader->augment.rotate_degrees > M2S_PATCH_LONG_DEGREES) {
+            loader->augment.rotate_degrees = M2S_PATCH_LONG_DEGREES;
+        }
+    }
+}
+
 m2snet_status m2s_fit_options_import(const m2snet_trainer *trainer, const m2snet_fit_options *given,
                                      m2snet_fit_options *known, m2s_loader_options *loader, m2snet_error *error)
 {
@@ -104,7 +133,15 @@ m2snet_status m2s_fit_options_import(const m2snet_trainer *trainer, const m2snet
     m2s_fit_options_default(known);
     M2S_TRY(m2s_options_import("m2snet_fit_options", given, known, sizeof *known, error));
     M2S_TRY(check(known, error));
-    if (known->sizes_px == NULL || known->size_count == 0) {
+    if (known->labels == NULL || known->label_count == 0) { /* those that the model knows, if any */
+        const m2s_coding *coding = &trainer->coding;
+        known->labels = coding->labels;
+        known->label_count = coding->label_count;
+        known->background_label = coding->label_count > 0 ? coding->background : known->background_label;
+    }
+    if (known->patches && (known->sizes_px == NULL || known->size_count == 0)) {
+        known->size_count = 0; /* m2s_fit_options_set_patch will say */
+    } else if (known->sizes_px == NULL || known->size_count == 0) {
         known->sizes_px = usual_sizes;
         known->size_count = (int32_t)(sizeof usual_sizes / sizeof usual_sizes[0]);
     }
@@ -122,7 +159,10 @@ m2snet_status m2s_fit_options_import(const m2snet_trainer *trainer, const m2snet
     loader->seed = trainer->options.seed;
     loader->shuffle = true;
     loader->drop_last = known->drop_last != 0;
-    loader->sampler = known->sampler == M2SNET_SAMPLER_BALANCED ? M2S_SAMPLER_BALANCED : M2S_SAMPLER_CONCAT;
+    loader->sampler = (m2s_sampler)known->sampler; /* the same numbers */
+    loader->epoch_batches = known->epoch_batches;
+    loader->patches = known->patches != 0;
+    loader->foreground_share = known->foreground_share;
     loader->epoch_end = known->balanced_longest ? M2S_EPOCH_OF_LONGEST : M2S_EPOCH_OF_SHORTEST;
     loader->unreadable = known->unreadable == M2SNET_UNREADABLE_SKIP ? M2S_UNREADABLE_SKIP : M2S_UNREADABLE_STOP;
     loader->threads = known->workers > 0                 ? known->workers
@@ -133,8 +173,16 @@ m2snet_status m2s_fit_options_import(const m2snet_trainer *trainer, const m2snet
     loader->shrink_px = known->shrink_px;
     loader->max_pixels = known->max_pixels;
     loader->epochs = (uint64_t)known->epochs;
+    limit_turns(loader);
 fail:
     return status;
+}
+
+void m2s_fit_options_set_patch(m2s_loader_options *loader, int32_t height, int32_t width)
+{
+    loader->sizes[0] = (m2s_size){ .height = height, .width = width };
+    loader->size_count = 1;
+    limit_turns(loader);
 }
 
 /* ---- JSON ---- */
@@ -176,13 +224,28 @@ static const augment_member augment_members[] = {
     MEMBER(p_noise, 1),
     MEMBER(noise_low, 1),
     MEMBER(noise_high, 1),
+    MEMBER(p_scale, 1),
+    MEMBER(scale_low, 1),
+    MEMBER(scale_high, 1),
+    MEMBER(order, 0),
+    MEMBER(p_low_resolution, 1),
+    MEMBER(low_resolution, 1),
+    MEMBER(p_gamma_inverted, 1),
+    MEMBER(p_gamma, 1),
+    MEMBER(gamma_low, 1),
+    MEMBER(gamma_high, 1),
 };
+#define COLOUR_MEMBERS (sizeof augment_members / sizeof augment_members[0] - 10) /* what every recipe has */
 
 static m2snet_status put_augment(const m2snet_augment_options *augment, m2s_json *json, m2snet_error *error)
 {
     m2snet_status status = M2SNET_STATUS_OK;
 
-    for (size_t i = 0; i < sizeof augment_members / sizeof augment_members[0]; i++) {
+    size_t count = augment->order == M2SNET_AUGMENT_NNUNET || augment->p_scale > 0.0
+                       ? sizeof augment_members / sizeof augment_members[0]
+                       : COLOUR_MEMBERS;
+
+    for (size_t i = 0; i < count; i++) {
         const augment_member *member = &augment_members[i];
         const char *at = (const char *)augment + member->offset;
         double numbers[3];
@@ -210,6 +273,7 @@ fail:
 static m2snet_status put_batches(const m2snet_fit_options *o, const m2s_loader_options *l, m2s_json *json,
                                  m2snet_error *error)
 {
+    static const char *const samplers[] = { "concat", "balanced", "random" };
     m2s_json *list;
     m2snet_status status;
 
@@ -225,10 +289,20 @@ static m2snet_status put_batches(const m2snet_fit_options *o, const m2s_loader_o
     for (int32_t i = 0; i < l->mask.label_count; i++) {
         M2S_TRY(m2s_json_put_integer(list, NULL, l->mask.labels[i], error));
     }
-    M2S_TRY(m2s_json_put_string(json, "sampler", l->sampler == M2S_SAMPLER_BALANCED ? "balanced" : "concat", error));
+    M2S_TRY(m2s_json_put_string(json, "sampler", samplers[l->sampler], error));
     M2S_TRY(m2s_json_put_bool(json, "balanced_longest", l->epoch_end == M2S_EPOCH_OF_LONGEST, error));
     M2S_TRY(m2s_json_put_bool(json, "drop_last", l->drop_last, error));
     M2S_TRY(m2s_json_put_integer(json, "shrink", l->shrink_px, error));
+    if (l->sampler == M2S_SAMPLER_RANDOM) {
+        M2S_TRY(m2s_json_put_integer(json, "epoch_batches", l->epoch_batches, error));
+    }
+    if (l->patches) {
+        M2S_TRY(m2s_json_put_number(json, "foreground_share", l->foreground_share, error));
+        M2S_TRY(m2s_json_put_child(json, "patch_widths", M2S_JSON_ARRAY, &list, error));
+        for (int32_t i = 0; i < l->size_count; i++) {
+            M2S_TRY(m2s_json_put_integer(list, NULL, l->sizes[i].width, error));
+        }
+    }
 fail:
     return status;
 }

@@ -12,6 +12,9 @@ void m2s_fit_options_default(m2snet_fit_options *options);
 m2snet_status m2s_fit_options_import(const m2snet_trainer *trainer, const m2snet_fit_options *given,
                                      m2snet_fit_options *known, m2s_loader_options *loader, m2snet_error *error);
 
+/* Patches without given sizes leave the loader with none: all of this one. */
+void m2s_fit_options_set_patch(m2s_loader_options *loader, int32_t height, int32_t width);
+
 /* What the run's numbers depend on beside the trainer's options: batches, changes, and which pictures. m2s_free it. */
 m2snet_status m2s_fit_options_json(m2s_memory *memory, const m2snet_fit_options *known,
                                    const m2s_loader_options *loader, const m2snet_dataset *dataset,

@@ -26,6 +26,7 @@ typedef struct lint {
     m2snet_dataset *dataset;
     facts *facts;
     bool is_label;
+    uint8_t background;
     bool is_allowed[256]; /* levels of masks */
 } lint;
 
@@ -156,13 +157,13 @@ static m2snet_status judge_mask(const lint *l, int32_t item, m2s_findings *findi
         M2S_TRY(m2s_finding_add(l->dataset, findings, pile, M2SNET_FINDING_MASK_COLOUR, item, path, error,
                                 "the mask is in colour; its luminance would be used"));
     }
-    if (f->histogram[0] == total) {
+    if (f->histogram[l->background] == total) {
         return m2s_finding_add(l->dataset, findings, pile, M2SNET_FINDING_MASK_EMPTY, item, path, error,
                                "nothing is marked in the mask");
     }
-    if (f->histogram[0] == 0) {
+    if (f->histogram[l->background] == 0) {
         M2S_TRY(m2s_finding_add(l->dataset, findings, pile, M2SNET_FINDING_MASK_FULL, item, path, error,
-                                "the mask has no background (level 0)"));
+                                "the mask has no background (level %d)", l->background));
     }
     if (strange == 0) {
         return M2SNET_STATUS_OK;
@@ -295,16 +296,16 @@ fail:
 
 /* ---- all ---- */
 
-m2snet_status m2s_lint(m2snet_dataset *d, const uint8_t *labels, int32_t label_count, m2s_control *control,
-                       m2snet_error *error)
+m2snet_status m2s_lint(m2snet_dataset *d, const uint8_t *labels, int32_t label_count, uint8_t background,
+                       m2s_control *control, m2snet_error *error)
 {
     m2s_memory *memory = &d->context->memory;
-    lint l = { .dataset = d, .is_label = labels != NULL };
+    lint l = { .dataset = d, .is_label = labels != NULL, .background = labels != NULL ? background : 0 };
     m2s_findings findings = { 0 };
     m2s_pile *pile = m2s_pile_create(memory);
     m2snet_status status;
 
-    l.is_allowed[0] = true;
+    l.is_allowed[l.background] = true;
     l.is_allowed[255] = labels == NULL;
     for (int32_t i = 0; labels != NULL && i < label_count; i++) {
         l.is_allowed[labels[i]] = true;

@@ -22,6 +22,7 @@
 #define DEFAULT_BUFFERS   3
 #define MAX_BATCH         4096
 #define MAX_SIDE_PX       8192
+#define MAX_EPOCH_BATCHES ((int64_t)1 << 30)
 
 /* An epoch's order, shared by its batches. */
 typedef struct epoch_order {
@@ -383,13 +384,21 @@ static m2snet_status check_options(const m2s_loader_options *o, m2snet_error *er
     if (o->threads < 0 || o->threads > M2S_LOADER_MAX_THREADS) {
         return m2s_fail(error, bad, "loader: threads is %d, expected 0 to %d", o->threads, M2S_LOADER_MAX_THREADS);
     }
-    if ((o->sampler != M2S_SAMPLER_CONCAT && o->sampler != M2S_SAMPLER_BALANCED) ||
+    if (o->sampler < M2S_SAMPLER_CONCAT || o->sampler > M2S_SAMPLER_RANDOM ||
         (o->epoch_end != M2S_EPOCH_OF_SHORTEST && o->epoch_end != M2S_EPOCH_OF_LONGEST) ||
         (o->unreadable != M2S_UNREADABLE_STOP && o->unreadable != M2S_UNREADABLE_SKIP)) {
         return m2s_fail(error, bad, "loader: sampler, epoch_end or unreadable has an unknown value");
     }
     if (o->shrink_px < -1 || o->shrink_px > M2S_MAX_SIDE_PX) {
         return m2s_fail(error, bad, "loader: shrink_px is %d, expected -1 to %d", o->shrink_px, M2S_MAX_SIDE_PX);
+    }
+    if (o->epoch_batches < 0 || o->epoch_batches > MAX_EPOCH_BATCHES ||
+        !(o->foreground_share >= 0.0 && o->foreground_share <= 1.0)) {
+        return m2s_fail(error, bad, "loader: epoch_batches or foreground_share is out of range");
+    }
+    if (o->patches && o->augment.first_size_px > 0) {
+        return m2s_fail(error, bad,
+                        "loader: patches are cut out of pictures at their own size: first_size_px must be 0");
     }
     M2S_TRY(m2s_augment_check(&o->augment, error));
     M2S_TRY(m2s_mask_coding_check(&o->mask, error));

@@ -25,10 +25,12 @@ typedef struct m2s_size {
 } m2s_size;
 
 typedef enum m2s_sampler {
-    M2S_SAMPLER_CONCAT = 0,  /* the union: set s gives round(weight x pictures) places an epoch: whole repeats, and a
-                              * random choice for the rest, then all are shuffled */
-    M2S_SAMPLER_BALANCED = 1 /* each batch is split over the sets in proportion to their weights, one shuffled stream a
-                              * set */
+    M2S_SAMPLER_CONCAT = 0,   /* the union: set s gives round(weight x pictures) places an epoch: whole repeats, and a
+                               * random choice for the rest, then all are shuffled */
+    M2S_SAMPLER_BALANCED = 1, /* each batch is split over the sets in proportion to their weights, one shuffled stream a
+                               * set */
+    M2S_SAMPLER_RANDOM = 2    /* places are drawn one by one, with replacement, a picture's chance in proportion to its
+                               * set's weight */
 } m2s_sampler;
 
 typedef enum m2s_epoch_end {                            /* of BALANCED */
@@ -53,6 +55,9 @@ typedef struct m2s_loader_options {
     bool drop_last; /* leave out an epoch's last, partial batch */
     m2s_sampler sampler;
     m2s_epoch_end epoch_end;
+    int64_t epoch_batches;   /* RANDOM: of an epoch; 0 = as many as the pictures fill */
+    bool patches;            /* sizes are those of windows of pictures at their own size: train/patch.h */
+    double foreground_share; /* patches: the last round(batch x share) places of a batch are centred on foreground */
     m2s_unreadable unreadable;
     m2s_skipped_fn skipped; /* may be NULL; skipped pictures are also logged as warnings */
     void *skipped_user;

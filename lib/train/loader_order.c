@@ -135,13 +135,17 @@ m2snet_status m2s_order_create(m2s_memory *memory, const int32_t *sets, int32_t 
     collect_sets(order, sets, weights, set_count);
     if (!options->shuffle) {
         order->length = count;
+    } else if (options->sampler == M2S_SAMPLER_RANDOM) {
+        order->length = options->epoch_batches > 0 ? options->epoch_batches * options->batch : count;
     } else if (options->sampler == M2S_SAMPLER_BALANCED) {
         M2S_TRY(measure_balanced(order, options->epoch_end, error));
     } else {
         measure_concat(order);
     }
     if (order->length > MAX_LENGTH) {
-        status = m2s_fail(error, M2SNET_STATUS_LIMIT, "the sets' weights make an epoch of more than 2^30 pictures");
+        status =
+            m2s_fail(error, M2SNET_STATUS_LIMIT,
+                     "an epoch has more than 2^30 pictures: the sets' weights or the number of batches are too large");
         goto fail;
     }
     *created = order;
@@ -216,6 +220,27 @@ static void fill_concat(const m2s_order *order, uint64_t epoch, int32_t *places)
     m2s_shuffle(m2s_rng_bits(m2s_rng_stream(order->stream, "epoch"), epoch), places, order->length);
 }
 
+static void fill_random(const m2s_order *order, uint64_t epoch, int32_t *places)
+{
+    uint64_t stream = m2s_rng_bits(m2s_rng_stream(order->stream, "random"), epoch);
+    double total = 0.0;
+
+    for (int32_t s = 0; s < order->set_count; s++) {
+        total += order->sets[s].weight * order->sets[s].count;
+    }
+    for (int64_t i = 0; i < order->length; i++) {
+        double at = m2s_rng_uniform(stream, (uint64_t)i) * total;
+        int32_t s = 0;
+        while (s + 1 < order->set_count && at >= order->sets[s].weight * order->sets[s].count) {
+            at -= order->sets[s].weight * order->sets[s].count;
+            s++;
+        }
+        const order_set *set = &order->sets[s];
+        int32_t k = (int32_t)(at / set->weight);
+        places[i] = order->members[set->first + (k < set->count ? k : set->count - 1)];
+    }
+}
+
 m2snet_status m2s_order_epoch(const m2s_order *order, uint64_t epoch, int32_t *places, m2snet_error *error)
 {
     if (!order->shuffle) {
@@ -226,6 +251,10 @@ m2snet_status m2s_order_epoch(const m2s_order *order, uint64_t epoch, int32_t *p
     }
     if (order->sampler == M2S_SAMPLER_BALANCED) {
         return fill_balanced(order, epoch, places, error);
+    }
+    if (order->sampler == M2S_SAMPLER_RANDOM) {
+        fill_random(order, epoch, places);
+        return M2SNET_STATUS_OK;
     }
     size_t bytes = (size_t)(order->length + order->count) * sizeof *places;
     int32_t *room = m2s_alloc(order->memory, bytes);

@@ -5,7 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/rng.h"
 #include "image/decode.h"
+#include "train/patch.h"
 
 /* ---- the maker ---- */
 
@@ -16,6 +18,9 @@ static void choose_size(m2s_picture_rules *rules, const m2s_loader_options *o)
 
     if (o->augment.first_size_px > 0 || o->shrink_px < 0) {
         return; /* released: no antialiasing anywhere */
+    }
+    if (o->patches && o->shrink_px == 0) {
+        return;
     }
     if (o->shrink_px > 0) {
         rules->shrink_px = o->shrink_px;
@@ -40,6 +45,9 @@ m2snet_status m2s_maker_begin(m2s_maker *maker, const m2s_host *host, const m2sn
     *maker = (m2s_maker){ .host = *host,
                           .augment = o->augment,
                           .seed = o->seed,
+                          .patches = o->patches,
+                          .batch = o->batch,
+                          .first_on_foreground = (int32_t)floor(o->batch * (1.0 - o->foreground_share) + 0.5),
                           .unreadable = o->unreadable,
                           .count = count,
                           .cache_limit_bytes = o->cache_bytes };
@@ -117,6 +125,18 @@ static bool keep(m2s_maker *maker, int32_t number, m2s_picture *picture)
     return true;
 }
 
+static void place_patch(const m2s_maker *maker, const m2s_slot *slot, const m2s_picture *picture, m2s_draw *draw)
+{
+    uint64_t stream =
+        m2s_rng_bits(m2s_rng_bits(m2s_rng_stream(maker->seed, "patch"), slot->epoch), (uint64_t)slot->position);
+    bool on_foreground = slot->position % maker->batch >= maker->first_on_foreground;
+    double degrees = maker->augment.p_rotate > 0.0 ? maker->augment.rotate_degrees : 0.0;
+
+    draw->is_patch = true;
+    m2s_patch_place(picture, maker->rules.mask.kind == M2S_MASK_GRAY, on_foreground, degrees, slot->height, slot->width,
+                    stream, &draw->patch_x, &draw->patch_y);
+}
+
 static m2snet_status fill_from(m2s_maker *maker, int32_t number, m2s_slot *slot, m2s_augment_scratch *scratch,
                                m2s_control *control, m2snet_error *error)
 {
@@ -131,6 +151,9 @@ static m2snet_status fill_from(m2s_maker *maker, int32_t number, m2s_slot *slot,
         kept = keep(maker, number, picture) ? picture : NULL;
     }
     m2s_augment_draw(&maker->augment, maker->seed, slot->epoch, (uint64_t)slot->position, &draw);
+    if (maker->patches) {
+        place_patch(maker, slot, picture, &draw);
+    }
     M2S_TRY(m2s_augment_apply(&maker->augment, &draw, picture, &maker->rules.mask, slot->height, slot->width, scratch,
                               slot->image, slot->mask, error));
     slot->item = names->item;

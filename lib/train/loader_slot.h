@@ -20,6 +20,8 @@ typedef struct m2s_maker {
     m2snet_augment_options augment;
     m2s_picture_rules rules;
     uint64_t seed;
+    bool patches;
+    int32_t batch, first_on_foreground; /* patches: places of a batch from there on are centred on foreground */
     m2s_unreadable unreadable;
     m2s_pile *pile;
     m2s_file_names *files; /* by picture number */

@@ -37,9 +37,15 @@ m2snet_status m2s_objective_options_preset(m2snet_objective_options *options, co
         preset.softmax = 1;
         preset.bce_weight = preset.iou_weight = 0.0;
         preset.dice_weight = preset.cross_entropy_weight = 1.0;
+    } else if (strcmp(name, "nnunet") == 0) {
+        preset.bce_form = M2SNET_BCE_MEAN;
+        preset.iou_weight = 0.0;
+        preset.dice_weight = 1.0;
+        preset.batch_dice = 1;
     } else if (strcmp(name, "paper") != 0) {
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
-                        "objective preset \"%.60s\": expected \"paper\", \"released\" or \"softmax\"", name);
+                        "objective preset \"%.60s\": expected \"paper\", \"released\", \"softmax\" or \"nnunet\"",
+                        name);
     }
     preset.lossnet = options->lossnet;
     *options = preset;

@@ -41,7 +41,7 @@ static double triangle(int64_t epoch, int64_t epochs)
 double m2s_schedule_factor(const m2s_schedule *s, int64_t epoch, int64_t batch)
 {
     double total = (double)s->epochs * (double)s->steps_per_epoch;
-    double done = (double)epoch * (double)s->steps_per_epoch + (double)batch;
+    double done = (double)epoch * (double)s->steps_per_epoch + (s->per_epoch ? 0.0 : (double)batch);
     double rise = s->warmup * total;
 
     if (s->kind == M2SNET_SCHEDULE_TRIANGLE) {

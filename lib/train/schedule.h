@@ -3,6 +3,7 @@
 #ifndef M2S_TRAIN_SCHEDULE_H
 #define M2S_TRAIN_SCHEDULE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/error.h"
@@ -13,6 +14,7 @@ typedef struct m2s_schedule {
     double power;            /* POLY */
     int64_t epochs;          /* at least 1 */
     int64_t steps_per_epoch; /* at least 1 */
+    bool per_epoch;          /* every step of an epoch has the factor of its first */
 } m2s_schedule;
 
 /* INVALID_ARGUMENT names the member that makes no sense. */

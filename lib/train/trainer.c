@@ -362,7 +362,8 @@ double m2s_trainer_rate(const m2snet_trainer *trainer, int64_t epoch, int64_t ba
                                     .warmup = trainer->options.warmup,
                                     .power = trainer->options.power,
                                     .epochs = epochs,
-                                    .steps_per_epoch = steps_per_epoch };
+                                    .steps_per_epoch = steps_per_epoch,
+                                    .per_epoch = trainer->options.rate_per_epoch != 0 };
 
     return trainer->options.learning_rate * m2s_schedule_factor(&schedule, epoch, batch);
 }

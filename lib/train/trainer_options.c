@@ -43,10 +43,22 @@ m2snet_status m2s_trainer_options_preset(m2snet_trainer_options *options, const 
         preset.warmup = 0.1;
         preset.clip_norm = 5.0;
         preset.freeze_batch_norm = 1;
+    } else if (strcmp(name, "nnunet") == 0) { /* MODELS.md 3.11 */
+        preset.learning_rate = 0.01;
+        preset.encoder_rate = 1.0;
+        preset.momentum = 0.99;
+        preset.weight_decay = 3e-5;
+        preset.schedule = M2SNET_SCHEDULE_POLY;
+        preset.warmup = 0.0;
+        preset.rate_per_epoch = 1;
+        preset.clip_norm = 12.0;
+        preset.supervision = M2SNET_SUPERVISION_HALVING;
+        preset.epochs = 1000;
     } else if (strcmp(name, "paper") != 0) {
-        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
-                        "trainer preset \"%.60s\": expected \"paper\", \"released\", \"compact\" or \"finetune\"",
-                        name);
+        return m2s_fail(
+            error, M2SNET_STATUS_INVALID_ARGUMENT,
+            "trainer preset \"%.60s\": expected \"paper\", \"released\", \"compact\", \"finetune\" or \"nnunet\"",
+            name);
     }
     preset.objective = options->objective;
     preset.seed = options->seed;
@@ -143,6 +155,11 @@ m2snet_status m2s_trainer_options_import(const m2snet_model *model, const m2snet
                                  error));
     trainer->objective = objective;
     trainer->objective.lossnet = m2s_lossnet_retain(objective.lossnet);
+    trainer->coding = model->config.coding;
+    trainer->coding.softmax = objective.softmax != 0;
+    if (m2s_coding_check(&trainer->coding, model->config.classes, NULL) != M2SNET_STATUS_OK) {
+        trainer->coding.label_count = 0; /* they were those of the other activation */
+    }
     o->objective = NULL;                                   /* the caller's */
     recipe->supervision = (m2s_supervision)o->supervision; /* the same numbers */
     recipe->optimiser = o->optimiser == M2SNET_OPTIMISER_ADAMW ? M2S_OPTIMISER_ADAMW : M2S_OPTIMISER_SGD;
@@ -199,6 +216,9 @@ static m2snet_status put_schedule(const m2snet_trainer_options *o, m2s_json *jso
     M2S_TRY(m2s_json_put_string(json, "schedule", names[o->schedule], error));
     if (o->schedule != M2SNET_SCHEDULE_TRIANGLE) {
         M2S_TRY(m2s_json_put_number(json, "warmup", o->warmup, error));
+    }
+    if (o->rate_per_epoch) {
+        M2S_TRY(m2s_json_put_bool(json, "rate_per_epoch", true, error));
     }
     if (o->schedule == M2SNET_SCHEDULE_POLY) {
         M2S_TRY(m2s_json_put_number(json, "power", o->power, error));

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/validation.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "core/options.h"
 #include "eval/overlap.h"
 #include "image/decode.h"
+#include "image/label_map.h"
 #include "image/postprocess.h"
 #include "image/preprocess.h"
 #include "run/session.h"
@@ -34,6 +34,7 @@ typedef struct evaluation {
     const m2snet_validation_options *options;
     m2s_control control;
     bool softmax;
+    uint8_t background; /* level of masks that are not there */
     int32_t classes;
     pair pairs[PICTURES_AT_ONCE];
     int32_t pair_count;
@@ -84,7 +85,7 @@ static m2snet_status read_levels(evaluation *e, const char *path, pair *p, m2sne
     decode.max_pixels = e->options->max_pixels != 0 ? e->options->max_pixels : decode.max_pixels;
     M2S_TRY(m2s_bitmap_create(memory, p->image.width, p->image.height, M2SNET_PIXEL_GRAY8, &p->levels, error));
     if (path == NULL) {
-        memset(p->levels.pixels, 0, (size_t)p->image.width * (size_t)p->image.height);
+        memset(p->levels.pixels, e->background, (size_t)p->image.width * (size_t)p->image.height);
         return M2SNET_STATUS_OK;
     }
     M2S_TRY(m2s_image_read(memory, path, &decode, &e->control, &file, error));
@@ -166,27 +167,6 @@ fail:
     return status;
 }
 
-/* Logits of classes that exclude each other become those of each class against the rest: the sigmoid of
- * x_c - log(sum over the others of exp(x)) is the softmax of c. */
-static void against_the_rest(float *logits, int32_t classes)
-{
-    double made[M2S_MAX_CLASSES] = { 0.0 };
-
-    for (int32_t c = 0; c < classes; c++) {
-        double most = -INFINITY, sum = 0.0;
-        for (int32_t k = 0; k < classes; k++) {
-            most = k != c && (double)logits[k] > most ? (double)logits[k] : most;
-        }
-        for (int32_t k = 0; k < classes; k++) {
-            sum += k != c ? exp((double)logits[k] - most) : 0.0;
-        }
-        made[c] = (double)logits[c] - most - log(sum);
-    }
-    for (int32_t c = 0; c < classes; c++) {
-        logits[c] = (float)made[c];
-    }
-}
-
 /* ---- scores ---- */
 
 static void count(const m2s_segmentation *found, const pair *p, int32_t first, int32_t last, m2s_counts *c)
@@ -248,8 +228,8 @@ static m2snet_status score_pairs(evaluation *e, m2snet_error *error)
     M2S_TRY(run_network(e, error));
     for (int32_t i = 0; i < e->pair_count; i++) {
         float *logits = e->logits + (size_t)i * (size_t)e->classes * pixels;
-        for (size_t k = 0; e->softmax && k < pixels; k++) {
-            against_the_rest(logits + k * (size_t)e->classes, e->classes);
+        if (e->softmax) {
+            m2s_softmax_logits(logits, pixels, e->classes);
         }
         for (int32_t c = e->softmax ? 1 : 0; c < e->classes; c++) {
             M2S_TRY(score_class(e, &e->pairs[i], logits, c, error));
@@ -333,6 +313,13 @@ m2snet_status m2s_trainer_evaluate(m2snet_trainer *trainer, m2snet_dataset *data
 
     m2s_validation_options_default(&options);
     M2S_TRY(m2s_options_import("m2snet_validation_options", given, &options, sizeof options, error));
+    if (options.labels == NULL && options.label_count == 0) { /* those that the model knows, if any */
+        options.labels = trainer->coding.labels;
+        options.label_count = trainer->coding.label_count;
+    }
+    e.background = options.label_count == 0          ? 0
+                   : trainer->coding.label_count > 0 ? trainer->coding.background
+                                                     : m2s_coding_background(options.labels, options.label_count, -1);
     M2S_TRY(check(&options, e.classes, e.softmax, error));
     m2s_control_init(&e.control, &options.control);
     M2S_TRY(m2s_dataset_enter(dataset, error));

@@ -552,7 +552,95 @@ static void test_classes(void **state)
         assert_true(r.epoch_row.validation_dice >= 0.0 && r.epoch_row.validation_dice <= 1.0);
         m2snet_trainer_destroy(trainer);
         m2snet_model_destroy(model);
+
+        /* The model file knows its labels: a training that begins with it needs none. */
+        m2snet_model_info info = { .struct_size = sizeof info };
+        OK(m2snet_model_load_file(r.context, r.fit.last_path, NULL, &model, &error));
+        OK(m2snet_model_get_info(model, &info, &error));
+        assert_int_equal(info.softmax, softmax);
+        assert_int_equal(m2snet_model_class_label(model, -1), 0);
+        assert_int_equal(m2snet_model_class_label(model, 0), softmax ? 0 : 255);
+        assert_int_equal(m2snet_model_class_label(model, 1), softmax ? 255 : 100);
+        OK(m2snet_trainer_create(model, &r.training, &trainer, &error));
+        r.fit.labels = NULL;
+        r.fit.label_count = 0;
+        OK(run(&r, trainer, &end, &error));
+        r.fit.labels = labels;
+        m2snet_trainer_destroy(trainer);
+        m2snet_model_destroy(model);
     }
+    rig_end(&r);
+}
+
+/* As nnU-Net trains: windows of the pictures' size, drawn with replacement, epochs of a given length. The same model
+ * for any number of loader threads, and after a stop. */
+static void test_patches(void **state)
+{
+    m2snet_objective_options objective;
+    unsigned char *first = NULL;
+    size_t first_bytes = 0;
+    rig r;
+    m2snet_fit_end end;
+    m2snet_error error;
+
+    (void)state;
+    rig_make(&r, 2);
+    m2snet_objective_options_init(&objective);
+    OK(m2snet_objective_options_preset(&objective, "nnunet", &error));
+    OK(m2snet_trainer_options_preset(&r.training, "nnunet", &error));
+    assert_true(r.training.rate_per_epoch && r.training.clip_norm == 12.0 && r.training.momentum == 0.99);
+    OK(m2snet_augment_options_init(&r.augment, "nnunet", &error));
+    r.training.objective = &objective;
+    r.fit.patches = 1;
+    r.fit.sizes_px = NULL; /* 70 px: 64 */
+    r.fit.size_count = 0;
+    r.fit.sampler = M2SNET_SAMPLER_RANDOM;
+    r.fit.epoch_batches = 3;
+    for (int way = 0; way < 3; way++) {
+        m2snet_trainer *trainer = tiny_trainer(r.context, &r.training);
+        r.fit.workers = way == 0 ? 1 : 3;
+        if (way == 2) { /* stopped in the second epoch, and gone on */
+            r.cancel_at = 4;
+            REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_CANCELLED, "cancelled");
+            m2snet_cancel_reset(r.cancel);
+            r.cancel_at = 0;
+            m2snet_trainer_destroy(trainer);
+            trainer = tiny_trainer(r.context, &r.training);
+            r.fit.resume = 1;
+        }
+        OK(run(&r, trainer, &end, &error));
+        assert_int_equal(r.row.batches, 3);
+        assert_int_equal(r.row.images, 2); /* no partial batch */
+        assert_int_equal(r.row.width, 64);
+        assert_int_equal(r.row.height, 64);
+        assert_true(r.row.dice > 0.0);
+        assert_true(r.epoch_row.images == 6 && r.epoch_row.epochs == EPOCHS);
+        /* 0.01 (1 - 2/3)^0.9 in every step of the last epoch */
+        assert_true(fabs(r.row.rate - 0.01 * pow(1.0 / 3.0, 0.9)) < 1e-12);
+        size_t bytes;
+        unsigned char *file = read_whole(r.last, &bytes);
+        if (way == 0) {
+            first = file;
+            first_bytes = bytes;
+        } else {
+            assert_int_equal(bytes, first_bytes);
+            assert_memory_equal(file, first, bytes);
+            free(file);
+        }
+        m2snet_trainer_destroy(trainer);
+    }
+    free(first);
+    r.fit.resume = 0;
+    m2snet_trainer *trainer = tiny_trainer(r.context, &r.training);
+    r.fit.foreground_share = 1.5;
+    REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_INVALID_ARGUMENT, "foreground_share is 1.5");
+    r.fit.foreground_share = 0.5;
+    r.fit.sampler = M2SNET_SAMPLER_CONCAT;
+    REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_INVALID_ARGUMENT, "epoch_batches is 3");
+    r.fit.epoch_batches = 0;
+    r.augment.first_size_px = 352;
+    REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_INVALID_ARGUMENT, "first_size_px must be 0");
+    m2snet_trainer_destroy(trainer);
     rig_end(&r);
 }
 
@@ -586,7 +674,7 @@ int main(void)
         cmocka_unit_test(test_run),       cmocka_unit_test(test_resume),      cmocka_unit_test(test_other_settings),
         cmocka_unit_test(test_patience),  cmocka_unit_test(test_bad_picture), cmocka_unit_test(test_diverging),
         cmocka_unit_test(test_full_disk), cmocka_unit_test(test_wrong_data),  cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_patches),   cmocka_unit_test(test_learns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

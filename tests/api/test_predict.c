@@ -583,6 +583,87 @@ static void test_classes(void **state)
     m2snet_context_destroy(context);
 }
 
+/* All classes in one map: of each pixel the class whose probability, as predict tells it class by class, is largest. */
+static void test_label_maps(void **state)
+{
+    static const char *const configs[2] = {
+        "{" TINY_SHAPE ",\"classes\":[\"a\",\"b\",\"c\"],\"labels\":[0,80,160]}",
+        "{" TINY_SHAPE ",\"classes\":[\"none\",\"b\",\"c\"],\"activation\":\"softmax\",\"labels\":[80,160]}"
+    };
+    enum { W = 80, H = 60, STRIDE = W + 3 };
+    m2snet_context *context = open_context("cpu", 2);
+    m2snet_image picture = noise_picture(W, H);
+    uint8_t labels[H * STRIDE];
+    m2snet_error error;
+
+    (void)state;
+    for (int softmax = 0; softmax < 2; softmax++) {
+        m2snet_model_info info = { .struct_size = sizeof info };
+        m2snet_predict_options o;
+        m2snet_result *result, *of_class[3];
+        m2snet_model *model;
+        OK(m2snet_model_create(context, configs[softmax], 3, &model, &error));
+        OK(m2snet_model_get_info(model, &info, &error));
+        assert_int_equal(info.softmax, softmax);
+        const int32_t background = m2snet_model_class_label(model, -1);
+        assert_int_equal(background, softmax ? 0 : 255);
+        assert_int_equal(m2snet_model_class_label(model, 0), 0); /* with softmax the background itself */
+        assert_int_equal(m2snet_model_class_label(model, 2), 160);
+        assert_int_equal(m2snet_model_class_label(model, 3), -1);
+        assert_int_equal(m2snet_model_class_label(model, -2), -1);
+        assert_int_equal(m2snet_model_class_label(NULL, 0), -1);
+        m2snet_session *session = open_session(model);
+        m2snet_predict_options_init(&o);
+        o.threshold = 0.45;
+        for (int c = 0; c < 3; c++) {
+            o.class_index = c;
+            OK(m2snet_predict(session, &picture, &o, &of_class[c], &error));
+            assert_null(m2snet_result_labels(of_class[c])); /* it was not asked for */
+        }
+        memset(labels, 0x55, sizeof labels);
+        o.labels = labels;
+        o.labels_stride_bytes = STRIDE;
+        OK(m2snet_predict(session, &picture, &o, &result, &error));
+        const uint8_t *map = m2snet_result_labels(result);
+        int seen = 0;
+        for (int i = 0; i < W * H; i++) {
+            float best = softmax ? -1.0f : 0.45f;
+            double sum = 0.0;
+            int32_t level = background;
+            for (int c = 0; c < 3; c++) {
+                float p = m2snet_result_probability(of_class[c])[i];
+                level = p > best ? m2snet_model_class_label(model, c) : level;
+                best = p > best ? p : best;
+                sum += (double)p;
+            }
+            assert_int_equal(map[i], level);
+            assert_true(!softmax || fabs(sum - 1.0) < 1e-5); /* they exclude each other */
+            assert_int_equal(labels[i / W * STRIDE + i % W], level);
+            seen += level != map[0];
+        }
+        assert_true(seen > 0);
+        assert_int_equal(labels[W], 0x55);
+        m2snet_result_destroy(result);
+        o.labels_stride_bytes = W - 1;
+        REFUSE(m2snet_predict(session, &picture, &o, &result, &error), M2SNET_STATUS_INVALID_ARGUMENT,
+               "labels_stride_bytes");
+        o.labels = NULL;
+        o.labels_stride_bytes = 0;
+        o.label_map = 1;
+        OK(m2snet_predict(session, &picture, &o, &result, &error));
+        assert_non_null(m2snet_result_labels(result));
+        for (int c = 0; c < 3; c++) {
+            m2snet_result_destroy(of_class[c]);
+        }
+        m2snet_result_destroy(result);
+        m2snet_session_destroy(session);
+        m2snet_model_destroy(model);
+    }
+    assert_null(m2snet_result_labels(NULL));
+    free_picture(&picture);
+    m2snet_context_destroy(context);
+}
+
 /* ---- tensors ---- */
 
 /* Any strides, either dtype: the same numbers. */
@@ -919,19 +1000,13 @@ static void test_step_times(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_colour_formats),
-        cmocka_unit_test(test_gray_formats),
-        cmocka_unit_test(test_buffers),
-        cmocka_unit_test(test_region),
-        cmocka_unit_test(test_batch),
-        cmocka_unit_test(test_map_and_mask),
-        cmocka_unit_test(test_components),
-        cmocka_unit_test(test_nothing_found),
-        cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_tensor_strides),
-        cmocka_unit_test(test_receipt),
-        cmocka_unit_test(test_receipt_escapes),
-        cmocka_unit_test(test_image_round_trip),
+        cmocka_unit_test(test_colour_formats),  cmocka_unit_test(test_gray_formats),
+        cmocka_unit_test(test_buffers),         cmocka_unit_test(test_region),
+        cmocka_unit_test(test_batch),           cmocka_unit_test(test_map_and_mask),
+        cmocka_unit_test(test_components),      cmocka_unit_test(test_nothing_found),
+        cmocka_unit_test(test_classes),         cmocka_unit_test(test_label_maps),
+        cmocka_unit_test(test_tensor_strides),  cmocka_unit_test(test_receipt),
+        cmocka_unit_test(test_receipt_escapes), cmocka_unit_test(test_image_round_trip),
         cmocka_unit_test(test_step_times),
     };
 

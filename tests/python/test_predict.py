@@ -116,6 +116,21 @@ class Predictions(unittest.TestCase):
         self.assertLess(np.percentile(difference, 99), 2.0)
         np.testing.assert_array_equal(result.mask > 0, result.map >= 128)
 
+    def test_label_map(self):
+        config = {"encoder": "res2net_compact", "pyramid_channels": 32, "input_size": 64}
+        config.update(classes=["none", "a", "b"], activation="softmax", labels=[80, 160])
+        model = m2snet.Model.create(config, seed=2)
+        self.assertTrue(model.info.softmax)
+        self.assertEqual(model.class_labels, [0, 80, 160])
+        picture = common.picture()
+        self.assertIsNone(model.predict(picture).labels)
+        out = np.empty(picture.shape[:2], np.uint8)
+        result = model.predict(picture, label_map=True, out={"labels": out})
+        p = np.stack([model.predict_proba(picture, class_index=c) for c in range(3)])
+        np.testing.assert_array_equal(result.labels, np.array([0, 80, 160])[p.argmax(0)])
+        np.testing.assert_array_equal(out, result.labels)
+        np.testing.assert_allclose(p.sum(0), 1.0, atol=1e-5)
+
     def test_every_source_gives_the_same(self):
         path = common.picture_paths()[0]
         model = common.model()

@@ -340,6 +340,83 @@ static void test_weights(void **state)
     end(&r);
 }
 
+/* With replacement: any number of batches, a picture's chance in proportion to its set's weight. */
+static void test_random(void **state)
+{
+    int seen[PAIRS], heavy = 0, twice = 0;
+    rig r;
+
+    (void)state;
+    two_sets(&r, 1.0, 4.0); /* 8 of 8 + 3 x 4 */
+    r.options.sampler = M2S_SAMPLER_RANDOM;
+    r.options.epoch_batches = 25;
+    r.options.patches = true;
+    r.options.size_count = 1;
+    r.options.drop_last = true;
+    m2s_loader *loader = open_loader(&r);
+    assert_int_equal(m2s_loader_batches(loader), 25);
+    assert_int_equal(m2s_loader_pictures(loader), 100);
+    for (uint64_t epoch = 0; epoch < 4; epoch++) {
+        count_items(loader, epoch, seen);
+        for (int i = 0; i < PAIRS; i++) {
+            heavy += i >= 8 ? seen[i] : 0;
+            twice += seen[i] > 1;
+        }
+    }
+    assert_true(abs(heavy - 240) < 50); /* of 400 draws; five deviations */
+    assert_true(twice > 20);
+    m2s_loader_destroy(loader);
+    r.options.epoch_batches = 0; /* as many as there are pictures */
+    loader = open_loader(&r);
+    assert_int_equal(m2s_loader_batches(loader), 2);
+    m2s_loader_destroy(loader);
+    end(&r);
+}
+
+/* Patches: the last of a batch have something to find in their middle, unless that is where the window must not go; the
+ * same bytes for any number of threads, with and without a cache. */
+static void test_patches(void **state)
+{
+    print one[6], many[6];
+    int centred[4] = { 0 };
+    rig r;
+    m2snet_error error;
+
+    (void)state;
+    begin(&r, PAIRS);
+    OK(m2s_augment_preset("none", &r.options.augment, &error));
+    r.options.patches = true;
+    r.options.foreground_share = 0.5;
+    r.options.sampler = M2S_SAMPLER_RANDOM;
+    r.options.epoch_batches = 50;
+    r.options.size_count = 1;
+    r.options.sizes[0] = (m2s_size){ .height = 17, .width = 17 }; /* a window of 20: its middle, 10, is the patch's 9 */
+    m2s_loader *loader = open_loader(&r);
+    for (int i = 0; i < 50; i++) {
+        const m2s_batch *b = next(loader);
+        assert_true(b->n == 4 && b->height == 17 && b->width == 17);
+        for (int k = 0; k < 4; k++) {
+            centred[k] += b->masks[(k * 17 + 9) * 17 + 9] == 1.0f;
+        }
+    }
+    m2s_loader_destroy(loader);
+    print_message("  in the middle: %d %d %d %d of 50\n", centred[0], centred[1], centred[2], centred[3]);
+    assert_true(centred[0] < 30 && centred[1] < 30 && centred[2] > 40 && centred[3] > 40);
+
+    OK(m2s_augment_preset("nnunet", &r.options.augment, &error));
+    r.options.mask = (m2s_mask_coding){ .kind = M2S_MASK_SOFTMAX, .labels = { 255 }, .label_count = 1 };
+    r.options.sizes[0] = (m2s_size){ .height = 48, .width = 32 };
+    record(&r, one, 6);
+    r.options.threads = 4;
+    r.options.cache_bytes = 1 << 20;
+    record(&r, many, 6);
+    assert_memory_equal(one, many, sizeof one);
+    r.options.seed++;
+    record(&r, many, 6);
+    assert_memory_not_equal(one, many, sizeof one);
+    end(&r);
+}
+
 static void test_balanced(void **state)
 {
     int seen[PAIRS];
@@ -761,6 +838,8 @@ int main(void)
         cmocka_unit_test(test_every_picture_once),
         cmocka_unit_test(test_validation_equals_prediction),
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_patches),
         cmocka_unit_test(test_balanced),
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_misuse),

@@ -218,14 +218,17 @@ class Dataset(Owner):
         self,
         labels: Optional[Sequence[int]] = None,
         *,
+        background_label: int = -1,
         progress: Optional[Progress] = None,
         cancel: Optional[CancelToken] = None,
     ) -> List[Finding]:
-        """Reads every file and lists what would harm a training. labels: masks are label maps of these levels and 0."""
+        """Reads every file and lists what would harm a training. labels: masks are label maps of these levels and
+        background_label (-1: 0 or, where that is a label, the highest free level)."""
         watch = Watch(progress, cancel)
         given = options(_structs.LintOptions, "lint")
         levels, given.label_count = labels_of(labels)
         given.labels = cast(levels, c_void_p) if levels is not None else None
+        given.background_label = background_label
         given.control = watch.control
         handle = self._live
         watch.run(lambda: call("dataset_lint", handle.pointer, byref(given)))

@@ -49,6 +49,8 @@ class ModelInfo:
     """Of the file; "" for a created model."""
     format: str
     """"safetensors", "pytorch zip", "pytorch legacy" or "created"."""
+    softmax: bool
+    """Classes exclude each other, and the first is the background."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Model(Owner):
         model._context = context
         values = as_dict(read_info(_structs.ModelInfo, "model_get_info", handle.pointer))
         model._config_text = values.pop("config_json")
+        values["softmax"] = bool(values["softmax"])
         model._info = ModelInfo(**values)
         model._idle = []
         return model
@@ -233,6 +236,12 @@ class Model(Owner):
         """The complete configuration (docs/file-format.md)."""
         config: Dict[str, Any] = json.loads(self._config_text)
         return config
+
+    @property
+    def class_labels(self) -> List[int]:
+        """The gray level of each class in label maps (the first of a softmax model is the background)."""
+        pointer = self._live.pointer
+        return [plain("model_class_label", pointer, i) for i in range(self._info.classes)]
 
     @property
     def class_names(self) -> List[Optional[str]]:
@@ -422,6 +431,7 @@ class Session(Owner):
         min_area_px: float = 0.0,
         presence_min_area_px: Optional[float] = None,
         spacing_mm: Optional[Tuple[float, float]] = None,
+        label_map: bool = False,
         order: str = "rgb",
         window: Optional[Tuple[float, float]] = None,
         apply_exif: bool = True,
@@ -439,9 +449,11 @@ class Session(Owner):
         largest_component, fill_holes, min_area_px: what is done to the mask.
         presence_min_area_px: smallest component that counts as found; None = 0.0005 of the picture.
         spacing_mm: (row, column) distance of pixels, for areas in mm2.
+        label_map: also Result.labels, all classes in one map.
         order: "bgr" for arrays in OpenCV's order. window: (low, high) of uint16 and float arrays, shown as black and
             white; None = 0..65535 and 0..1. apply_exif: turn files as their EXIF orientation says.
-        out: arrays of the picture's size to write into as well: {"probability": float32, "map": uint8, "mask": uint8}.
+        out: arrays of the picture's size to write into as well: {"probability": float32, "map": uint8, "mask": uint8,
+            "labels": uint8}.
         progress: called with (phase, done, total) on this thread every few milliseconds; an exception cancels.
         cancel: a CancelToken. Ctrl-C in the main thread cancels, too, and raises KeyboardInterrupt as usual.
         """
@@ -613,16 +625,17 @@ def _predict_options(how: Dict[str, Any], watch: Watch) -> Any:
         given.presence_min_area_px = how["presence_min_area_px"]
     if how.get("spacing_mm") is not None:
         given.spacing_y_mm, given.spacing_x_mm = how["spacing_mm"]
+    given.label_map = int(how.get("label_map", False))
     given.control = watch.control
     return given
 
 
 def _set_outputs(given: Any, out: Optional[Mapping[str, np.ndarray]], image: Any) -> Any:
     """Points the options to the caller's arrays; returns what must live as long."""
-    kinds = {"probability": np.float32, "map": np.uint8, "mask": np.uint8}
+    kinds = {"probability": np.float32, "map": np.uint8, "mask": np.uint8, "labels": np.uint8}
     for name, array in (out or {}).items():
         if name not in kinds:
-            raise ValueError(f'out has the key {name!r}: expected "probability", "map" or "mask"')
+            raise ValueError(f'out has the key {name!r}: expected "probability", "map", "mask" or "labels"')
         address, stride = writable_rows(array, (image.height, image.width), kinds[name], f"out[{name!r}]")
         setattr(given, name, address)
         setattr(given, name + "_stride_bytes", stride)

@@ -109,6 +109,13 @@ class Result(Owner):
         return self._plane("mask", np.uint8)
 
     @property
+    def labels(self) -> Optional[np.ndarray]:
+        """uint8 (height, width): of each pixel the gray level of its class (Model.class_labels); None unless predict was
+        asked for it with label_map."""
+        pointer = plain("result_labels", self._live.pointer)
+        return None if pointer is None else self._plane("labels", np.uint8)
+
+    @property
     def found(self) -> bool:
         """Whether anything was found: a component of at least presence_min_area_px, before largest_component and
         min_area_px take from the mask."""

@@ -34,7 +34,7 @@ _TYPES: Dict[str, Any] = {
 }
 # Enumerations have the size of int on every compiler that this library is built with.
 for _enumeration in """status log_level dtype precision pixel_format profile empty part missing split_kind finding_kind
-    bce_form lossnet_distance optimiser schedule supervision sampler unreadable best fit_end""".split():
+    bce_form lossnet_distance optimiser schedule supervision sampler unreadable best fit_end augment_order""".split():
     _TYPES["m2snet_" + _enumeration] = ctypes.c_int
 
 # C name -> class, for `check`.
@@ -130,7 +130,8 @@ ModelInfo = _struct(
     uint64_t weight_bytes;
     const char *sha256;
     const char *config_json;
-    const char *format;""",
+    const char *format;
+    int32_t softmax;""",
 )
 TensorInfo = _struct(
     "m2snet_tensor_info",
@@ -202,7 +203,10 @@ PredictOptions = _struct(
     ptrdiff_t map_stride_bytes;
     uint8_t *mask;
     ptrdiff_t mask_stride_bytes;
-    m2snet_control control;""",
+    m2snet_control control;
+    int32_t label_map;
+    uint8_t *labels;
+    ptrdiff_t labels_stride_bytes;""",
 )
 Component = _struct(
     "m2snet_component",
@@ -372,7 +376,8 @@ LintOptions = _struct(
     """size_t struct_size;
     const uint8_t *labels;
     int32_t label_count;
-    m2snet_control control;""",
+    m2snet_control control;
+    int32_t background_label;""",
 )
 Finding = _struct(
     "m2snet_finding",
@@ -411,7 +416,12 @@ AugmentOptions = _struct(
     double p_saturation, saturation;
     double p_hue, hue;
     double p_blur, blur_low_px, blur_high_px;
-    double p_noise, noise_low, noise_high;""",
+    double p_noise, noise_low, noise_high;
+    m2snet_augment_order order;
+    double p_scale, scale_low, scale_high;
+    double p_low_resolution, low_resolution;
+    double p_gamma_inverted, p_gamma;
+    double gamma_low, gamma_high;""",
 )
 LossnetOptions = _struct(
     "m2snet_lossnet_options",
@@ -468,7 +478,8 @@ TrainerOptions = _struct(
     m2snet_precision precision;
     int32_t max_plans;
     uint64_t memory_limit_bytes;
-    m2snet_supervision supervision;""",
+    m2snet_supervision supervision;
+    int32_t rate_per_epoch;""",
 )
 TrainRow = _struct(
     "m2snet_train_row",
@@ -541,7 +552,11 @@ FitOptions = _struct(
     m2snet_train_row_fn row;
     m2snet_epoch_row_fn epoch_row;
     void *user;
-    m2snet_control control;""",
+    m2snet_control control;
+    int32_t background_label;
+    int32_t patches;
+    double foreground_share;
+    int64_t epoch_batches;""",
 )
 ValidationOptions = _struct(
     "m2snet_validation_options",

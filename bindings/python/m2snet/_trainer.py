@@ -23,7 +23,7 @@ _OPTIMISERS = ["sgd", "adamw"]
 _SUPERVISIONS = ["final", "equal", "halving"]
 _SCHEDULES = ["triangle", "warmup_linear", "poly", "cosine", "constant"]
 _PRECISIONS = ["f32", "f64", "f16", "bf16", "tf32"]
-_SAMPLERS = ["concat", "balanced"]
+_SAMPLERS = ["concat", "balanced", "random"]
 _UNREADABLE = ["stop", "skip"]
 _BEST = ["dice", "iou"]
 _ENDS = ["done", "patience", "steps"]
@@ -151,8 +151,8 @@ def _epoch_row(struct: Any) -> EpochRow:
 
 
 class Augmentation:
-    """How pictures are changed at random while training: a preset ("none", "released", "compact") and what differs from it,
-    by the names of m2snet_augment_options, such as p_flip_horizontal=0.5, rotate_degrees=15 (docs/training-data.md).
+    """How pictures are changed at random while training: a preset ("none", "released", "compact", "nnunet") and what differs
+    from it, by the names of m2snet_augment_options, such as p_flip_horizontal=0.5, rotate_degrees=15 (docs/training-data.md).
     `settings` has all of them."""
 
     def __init__(self, preset: str = "released", **changes: Any) -> None:
@@ -182,15 +182,16 @@ def _json_object(value: Optional[Mapping[str, str]]) -> Optional[bytes]:
 class Trainer(Owner):
     """Trains a copy of a model's weights; the model stays as it is. For one thread at a time.
 
-    What is None is as the preset says: "paper", "released" (one rate for all), "compact" (from random weights) or
-    "finetune" (a few pictures, gentle).
+    What is None is as the preset says: "paper", "released" (one rate for all), "compact" (from random weights),
+    "finetune" (a few pictures, gentle) or "nnunet" (nnU-Net's).
 
     objective: an objectives.Objective; None = the paper's.
     supervision: "final", or the decoder's coarser maps too: "equal" or "halving" weights (deep supervision).
     optimiser: "sgd" or "adamw". learning_rate: of the head; encoder_rate: the encoder's share of it. momentum (AdamW:
         beta1), beta2, epsilon, weight_decay, nesterov.
     schedule: "triangle", "warmup_linear", "poly", "cosine" or "constant", with warmup (share of all steps) and power;
-        epochs and steps_per_epoch: what it spans when steps are the caller's (fit knows both).
+        epochs and steps_per_epoch: what it spans when steps are the caller's (fit knows both). rate_per_epoch: the rate
+        changes between epochs alone.
     clip_norm: of all gradients together; 0: none. accumulate: steps for each update.
     freeze_encoder, freeze_batch_norm. ema_decay: of averaged weights; 0: none. recompute: less memory, more time.
     max_bad_steps: so many steps in a row that are not finite end the training with DivergedError.
@@ -219,6 +220,7 @@ class Trainer(Owner):
         power: Optional[float] = None,
         epochs: Optional[int] = None,
         steps_per_epoch: Optional[int] = None,
+        rate_per_epoch: Optional[bool] = None,
         clip_norm: Optional[float] = None,
         accumulate: Optional[int] = None,
         freeze_encoder: Optional[bool] = None,
@@ -248,6 +250,7 @@ class Trainer(Owner):
             "power": power,
             "epochs": epochs,
             "steps_per_epoch": steps_per_epoch,
+            "rate_per_epoch": rate_per_epoch,
             "clip_norm": clip_norm,
             "accumulate": accumulate,
             "freeze_encoder": freeze_encoder,
@@ -321,6 +324,10 @@ class Trainer(Owner):
         mask_threshold: int = 0,
         mask_binarize: bool = False,
         labels: Optional[Sequence[int]] = None,
+        background_label: int = -1,
+        patches: bool = False,
+        foreground_share: float = 0.33,
+        epoch_batches: int = 0,
         sampler: str = "concat",
         balanced_longest: bool = False,
         drop_last: bool = False,
@@ -353,8 +360,12 @@ class Trainer(Owner):
         epochs, batch (pictures): None = 50 and 16. sizes: sides of the square input, px, one drawn for each batch.
         augment: an Augmentation or a preset's name; None = "released".
         mask_threshold: gray levels from here on are foreground; 0: level / 255, soft. mask_binarize: 0 or 1 after
-            interpolation. labels: of several classes, the gray level of each (with softmax all but the background).
-        sampler: "concat" or "balanced" (with balanced_longest); drop_last; unreadable: "stop" or "skip".
+            interpolation. labels: of several classes, the gray level of each (with softmax all but the background); None =
+            those that the model knows. background_label: of what is no class; -1: 0 or the highest free level.
+        patches: sizes are those of windows cut out of the pictures (None = the median picture's); foreground_share: of a
+            batch that is centred on something to find.
+        sampler: "concat", "balanced" (with balanced_longest) or "random" (with replacement; epoch_batches: of an epoch);
+            drop_last; unreadable: "stop" or "skip".
         workers (threads that read), prefetch_bytes, cache_bytes, shrink_px, max_pixels: how pictures are read.
         max_steps: stop after so many steps of this call. patience: after so many validations without a best one. 0: never.
         validate_every epochs; 0: at the end. validation_size: (height, width) of the network's input; best: "dice", "iou".
@@ -395,6 +406,9 @@ class Trainer(Owner):
             "mask_binarize": mask_binarize,
             "sampler": choice("sampler", sampler, _SAMPLERS),
             "balanced_longest": balanced_longest,
+            "background_label": background_label,
+            "patches": patches,
+            "epoch_batches": epoch_batches,
             "drop_last": drop_last,
             "unreadable": choice("unreadable", unreadable, _UNREADABLE),
             "workers": workers,
@@ -414,6 +428,7 @@ class Trainer(Owner):
             setattr(struct, name, int(value))
         for name, path in (("checkpoint_path", checkpoint_path), ("best_path", best_path), ("last_path", last_path)):
             setattr(struct, name, None if path is None else path_bytes(path))
+        struct.foreground_share = foreground_share
         struct.metadata_json = _json_object(metadata)
         if on_step is not None:
             struct.row = watch.callback(

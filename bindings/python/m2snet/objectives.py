@@ -101,7 +101,8 @@ class LossNet(Owner):
 class Objective:
     """A weighted sum of terms; a term of weight 0 is not computed. What is None is as the preset says.
 
-    preset: "paper", "released" (as the published code) or "softmax" (cross-entropy and Dice of exclusive classes).
+    preset: "paper", "released" (as the published code), "softmax" (cross-entropy and Dice of exclusive classes) or "nnunet"
+        (plain cross-entropy and Dice of masks that are each their own).
     bce_form: "weighted" (pixels near the mask's border count more) or "mean". softmax: classes exclude each other, else each
     channel is a mask of its own. batch_dice: Dice of the whole batch instead of each picture. lossnet: a LossNet, whose
     term has lossnet_weight, lossnet_distance ("mse" or "l2") and lossnet_size_px (side of its input; 0: the picture's).
