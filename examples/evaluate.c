@@ -36,6 +36,8 @@ static const char help[] =
     "  --no-surface        no distances\n"
     "  --resize            bring predictions of another size to the mask's; default: refused\n"
     "  --folds K           cross-validation: pair i belongs to fold i mod K; default 4, 0 none\n"
+    "  --group-separator T what stands before it in a name is the clip (patient): the main numbers clip by clip, and\n"
+    "                      their mean over clips\n"
     "  --labels LIST       label maps: NAME=VALUE,... scores each class and its boundaries, such as\n"
     "                      rnfl=0,gcipl=80,choroid=160\n"
     "Pictures instead of predictions: the model's probability maps are scored, with --labels its label "
@@ -63,6 +65,7 @@ static const char help[] =
     "                      meanSpe spe_mean, maxSpe spe_max\n"
     "  labels              layers.NAME.: Dice dice, IoU iou; .\"Y,X\".: MED med, top med_top, bottom med_bottom,\n"
     "                      HD95 surface_hd95_medpy, ASD surface_assd_medpy\n"
+    "  clips               clips.mean and clips.clips[].numbers, by --group-separator\n"
     "  differences         of several folders: differences[].numbers.KEY.difference, .low, .high; sets[].scores is "
     "what\n"
     "                      the JSON of one folder holds\n"
@@ -86,6 +89,7 @@ enum {
     OPTION_NO_SURFACE,
     OPTION_RESIZE,
     OPTION_FOLDS,
+    OPTION_GROUP_SEPARATOR,
     OPTION_LABELS,
     OPTION_QUIET
 };
@@ -106,6 +110,7 @@ static const struct option option_table[] = { { "json", required_argument, NULL,
                                               { "no-surface", no_argument, NULL, OPTION_NO_SURFACE },
                                               { "resize", no_argument, NULL, OPTION_RESIZE },
                                               { "folds", required_argument, NULL, OPTION_FOLDS },
+                                              { "group-separator", required_argument, NULL, OPTION_GROUP_SEPARATOR },
                                               { "labels", required_argument, NULL, OPTION_LABELS },
                                               RUN_OPTION_ROWS,
                                               { "quiet", no_argument, NULL, OPTION_QUIET },
@@ -266,6 +271,9 @@ static bool parse_option(int option, settings *set)
             complain("--folds: expected 0, or 2 and more");
         }
         return number != 1;
+    case OPTION_GROUP_SEPARATOR:
+        set->group_separator = optarg;
+        return optarg[0] != '\0' || (complain("--group-separator: expected a text"), false);
     case OPTION_LABELS:
         return parse_labels(optarg, set);
     case OPTION_QUIET:
@@ -292,6 +300,9 @@ static bool options_fit(const settings *set, int sets)
     }
     if (set->options.label_count == 0) {
         return true;
+    }
+    if (set->group_separator != NULL) {
+        return usage_error("--group-separator does not go with --labels") == EXIT_DONE;
     }
     if (sets > 1) {
         return usage_error("--labels goes with one folder of predictions") == EXIT_DONE;

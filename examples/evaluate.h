@@ -26,7 +26,8 @@ typedef struct settings {
     const char *json, *csv, *html;
     const char *images; /* the pictures the page shows, or NULL */
     int32_t folds;
-    int32_t cases; /* best and worst ones on the page, of each so many */
+    const char *group_separator; /* what stands before it in a name is the clip; NULL: no clips */
+    int32_t cases;               /* best and worst ones on the page, of each so many */
     m2snet_compare_options compare;
     bool quiet;
 } settings;
@@ -102,6 +103,25 @@ typedef struct comparison_list {
 } comparison_list;
 /* Every set with every later one. A number that cannot be compared has pairs 0. */
 m2snet_status compare_sets(const evaluation *all, comparison_list *list, m2snet_error *error);
+
+/* ---- evaluate_clips.c ---- */
+
+/* The main numbers of each clip's images, and their plain means over clips; an undefined number enters no mean. */
+typedef struct clip {
+    char *name;
+    int32_t images; /* that count */
+    double numbers[MAIN_NUMBERS];
+} clip;
+
+typedef struct clip_list {
+    clip *items;
+    size_t count;
+    double mean[MAIN_NUMBERS];
+} clip_list;
+/* By what stands in front of the separator in a name; names without it are clips of their own. Clips without an image
+ * that counts are left out. */
+m2snet_status clips_of(const settings *set, const score_set *scored, clip_list *list, m2snet_error *error);
+void clip_list_free(clip_list *list);
 
 /* ---- what is made of the scores; each false after a complaint ---- */
 

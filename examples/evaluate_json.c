@@ -8,6 +8,51 @@
 #include "common/json_writer.h"
 #include "evaluate.h"
 
+/* With all its digits. */
+static void write_number(json_writer *json, const char *key, double value)
+{
+    char digits[32];
+
+    snprintf(digits, sizeof(digits), "%.17g", value);
+    json_verbatim(json, key, isfinite(value) ? digits : "null");
+}
+
+static void write_main_numbers(json_writer *json, const char *key, const double *numbers)
+{
+    json_open(json, key, '{');
+    for (int k = 0; k < MAIN_NUMBERS; k++) {
+        write_number(json, main_numbers[k].key, numbers[k]);
+    }
+    json_close(json, '}');
+}
+
+static bool write_clips(json_writer *json, const settings *set, const score_set *scored)
+{
+    clip_list clips = { 0 };
+    m2snet_error error;
+    bool fine = clips_of(set, scored, &clips, &error) == M2SNET_STATUS_OK;
+
+    if (fine) {
+        json_open(json, "clips", '{');
+        json_string(json, "separator", set->group_separator);
+        write_main_numbers(json, "mean", clips.mean);
+        json_open(json, "clips", '[');
+        for (size_t i = 0; i < clips.count; i++) {
+            json_open(json, NULL, '{');
+            json_string(json, "name", clips.items[i].name);
+            json_integer(json, "images", clips.items[i].images);
+            write_main_numbers(json, "numbers", clips.items[i].numbers);
+            json_close(json, '}');
+        }
+        json_close(json, ']');
+        json_close(json, '}');
+    } else {
+        library_error(set->json, &error);
+    }
+    clip_list_free(&clips);
+    return fine;
+}
+
 static bool write_set(json_writer *json, const settings *set, const score_set *scored)
 {
     const char *scores;
@@ -21,17 +66,9 @@ static bool write_set(json_writer *json, const settings *set, const score_set *s
     json_string(json, "name", scored->name);
     json_string(json, "predictions", scored->folder);
     json_verbatim(json, "scores", scores);
+    bool fine = set->group_separator == NULL || write_clips(json, set, scored);
     json_close(json, '}');
-    return true;
-}
-
-/* With all its digits. */
-static void write_number(json_writer *json, const char *key, double value)
-{
-    char digits[32];
-
-    snprintf(digits, sizeof(digits), "%.17g", value);
-    json_verbatim(json, key, isfinite(value) ? digits : "null");
+    return fine;
 }
 
 static void write_comparison(json_writer *json, const evaluation *all, const comparison *c)
@@ -72,6 +109,10 @@ static bool write_all(json_writer *json, const evaluation *all, const comparison
         }
     }
     json_close(json, ']');
+    if (all->count == 1) {
+        json_close(json, '}');
+        return true;
+    }
     json_open(json, "bootstrap", '{');
     json_integer(json, "resamples", options->resamples);
     json_number(json, "level", options->level);
@@ -95,7 +136,7 @@ bool write_json(const evaluation *all, const comparison_list *comparisons)
     json_writer json;
     bool fine;
 
-    if (all->count == 1) {
+    if (all->count == 1 && all->set->group_separator == NULL) {
         const char *scores;
         m2snet_error error;
 

@@ -266,10 +266,43 @@ static void print_comparison(const evaluation *all, const comparison *c)
     }
 }
 
+static void print_clips(const settings *set, const score_set *scored)
+{
+    clip_list clips = { 0 };
+    int width = 15;
+
+    if (set->group_separator == NULL || clips_of(set, scored, &clips, NULL) != M2SNET_STATUS_OK) {
+        clip_list_free(&clips);
+        return;
+    }
+    for (size_t i = 0; i < clips.count; i++) {
+        int length = (int)strlen(clips.items[i].name);
+        width = length > width ? length < 40 ? length : 40 : width;
+    }
+    printf("\nClip by clip (%zu of them)\n%-*s images", clips.count, width, "clip");
+    for (int k = 0; k < MAIN_NUMBERS; k++) {
+        printf(" %8s", main_numbers[k].name);
+    }
+    for (size_t i = 0; i <= clips.count; i++) {
+        bool is_mean = i == clips.count;
+        if (is_mean) {
+            printf("\n%-*s %6s", width, "mean over clips", "");
+        } else {
+            printf("\n%-*s %6d", width, clips.items[i].name, (int)clips.items[i].images);
+        }
+        for (int k = 0; k < MAIN_NUMBERS; k++) {
+            print_number(is_mean ? clips.mean[k] : clips.items[i].numbers[k], main_number_decimals(k));
+        }
+    }
+    putchar('\n');
+    clip_list_free(&clips);
+}
+
 void print_tables(const evaluation *all, const comparison_list *comparisons)
 {
     if (all->count == 1) {
         print_set(all->set, &all->sets[0]);
+        print_clips(all->set, &all->sets[0]);
         return;
     }
     for (int i = 0; i < all->count; i++) {
@@ -281,6 +314,10 @@ void print_tables(const evaluation *all, const comparison_list *comparisons)
         }
     }
     print_side_by_side(all);
+    for (int i = 0; i < all->count && all->set->group_separator != NULL; i++) {
+        printf("\n%s:", all->sets[i].name);
+        print_clips(all->set, &all->sets[i]);
+    }
     for (int i = 0; i < comparisons->count; i++) {
         print_comparison(all, &comparisons->items[i]);
     }

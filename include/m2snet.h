@@ -719,6 +719,10 @@ M2SNET_API m2snet_status m2snet_evaluator_folds(const m2snet_evaluator *evaluato
 M2SNET_API m2snet_status m2snet_evaluator_fold_scores(const m2snet_evaluator *evaluator, int32_t folds, int32_t index,
                                                       m2snet_scores *scores, m2snet_error *error);
 
+/* The set's scores over some of its images alone, such as the frames of one clip: count indices, each once. */
+M2SNET_API m2snet_status m2snet_evaluator_subset_scores(const m2snet_evaluator *evaluator, const int32_t *indices,
+                                                        int32_t count, m2snet_scores *scores, m2snet_error *error);
+
 typedef enum m2snet_curve {
     M2SNET_CURVE_E = 0,
     M2SNET_CURVE_PRECISION = 1,

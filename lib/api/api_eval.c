@@ -272,6 +272,21 @@ fail:
     return status;
 }
 
+m2snet_status m2snet_evaluator_subset_scores(const m2snet_evaluator *evaluator, const int32_t *indices, int32_t count,
+                                             m2snet_scores *scores, m2snet_error *error)
+{
+    m2snet_scores known;
+    m2snet_status status;
+
+    M2S_REQUIRE(evaluator);
+    M2S_REQUIRE(indices);
+    M2S_TRY(m2s_evaluator_need_labels(evaluator, false, error));
+    M2S_TRY(m2s_evaluator_subset(evaluator, indices, count, &known, error));
+    M2S_TRY(m2s_options_export("m2snet_scores", &known, sizeof known, scores, error));
+fail:
+    return m2s_memory_explain(&evaluator->context->memory, status, error);
+}
+
 m2snet_status m2snet_evaluator_folds(const m2snet_evaluator *evaluator, int32_t folds, int32_t ddof,
                                      m2snet_scores *mean, m2snet_scores *deviation, m2snet_error *error)
 {

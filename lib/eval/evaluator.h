@@ -51,6 +51,9 @@ m2snet_status m2s_evaluator_need_labels(const m2snet_evaluator *evaluator, bool 
 /* Of fold number fold of folds; folds 1, fold 0 is the whole set. MISMATCH when no image counts. */
 m2snet_status m2s_evaluator_set(const m2snet_evaluator *evaluator, int32_t folds, int32_t fold, m2snet_scores *scores,
                                 m2snet_error *error);
+/* Over some images alone; INVALID_ARGUMENT: an index that is none, or twice. */
+m2snet_status m2s_evaluator_subset(const m2snet_evaluator *evaluator, const int32_t *indices, int32_t count,
+                                   m2snet_scores *scores, m2snet_error *error);
 m2snet_status m2s_evaluator_folds(const m2snet_evaluator *evaluator, int32_t folds, int32_t ddof, m2snet_scores *mean,
                                   m2snet_scores *deviation, m2snet_error *error);
 m2snet_status m2s_evaluator_set_label(const m2snet_evaluator *evaluator, int32_t label, m2snet_label_scores *scores,

@@ -24,17 +24,19 @@ static double average_of(const average *a)
     return a->count > 0 ? a->sum / (double)a->count : NAN;
 }
 
-/* Where an item of a set is visited: the next one from *at on that counts and belongs to the fold. */
+/* Where an item of a set is visited: the next one from *at on that counts and belongs to the fold and the subset. */
 typedef struct visitor {
     int32_t at, counted;
     int32_t folds, fold;
+    const bool *members; /* by index; NULL: all */
 } visitor;
 
 static const m2s_item *next_member(const m2snet_evaluator *evaluator, visitor *v)
 {
     while (v->at < evaluator->count) {
+        bool is_member = v->members == NULL || v->members[v->at];
         const m2s_item *item = &evaluator->items[v->at++];
-        if (m2s_evaluator_counts(evaluator, item) && v->counted++ % v->folds == v->fold) {
+        if (is_member && m2s_evaluator_counts(evaluator, item) && v->counted++ % v->folds == v->fold) {
             return item;
         }
     }
@@ -113,11 +115,9 @@ static int32_t add_counts(const m2snet_evaluator *evaluator, visitor v, m2snet_s
     return members;
 }
 
-m2snet_status m2s_evaluator_set(const m2snet_evaluator *evaluator, int32_t folds, int32_t fold, m2snet_scores *scores,
-                                m2snet_error *error)
+static m2snet_status set_of(const m2snet_evaluator *evaluator, visitor v, m2snet_scores *scores, m2snet_error *error)
 {
     const m2s_eval_settings *settings = &evaluator->settings;
-    visitor v = { .folds = folds, .fold = fold };
     double values[M2S_LEVELS];
 
     *scores = (m2snet_scores){ .struct_size = sizeof *scores,
@@ -148,6 +148,37 @@ m2snet_status m2s_evaluator_set(const m2snet_evaluator *evaluator, int32_t folds
         average_surface(evaluator, v, i, &scores->surface[i]);
     }
     return M2SNET_STATUS_OK;
+}
+
+m2snet_status m2s_evaluator_set(const m2snet_evaluator *evaluator, int32_t folds, int32_t fold, m2snet_scores *scores,
+                                m2snet_error *error)
+{
+    return set_of(evaluator, (visitor){ .folds = folds, .fold = fold }, scores, error);
+}
+
+m2snet_status m2s_evaluator_subset(const m2snet_evaluator *evaluator, const int32_t *indices, int32_t count,
+                                   m2snet_scores *scores, m2snet_error *error)
+{
+    m2s_memory *memory = &evaluator->context->memory;
+    bool *members = m2s_calloc(memory, (size_t)evaluator->count + 1, sizeof *members);
+    m2snet_status status;
+
+    if (members == NULL) {
+        return m2s_fail_memory(error, "a subset", (size_t)evaluator->count + 1);
+    }
+    for (int32_t i = 0; i < count; i++) {
+        if (indices[i] < 0 || indices[i] >= evaluator->count || members[indices[i]]) {
+            status = m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
+                              "index %d of the subset is %d: expected each of 0 to %d once at most", i, indices[i],
+                              evaluator->count - 1);
+            goto fail;
+        }
+        members[indices[i]] = true;
+    }
+    M2S_TRY(set_of(evaluator, (visitor){ .folds = 1, .members = members }, scores, error));
+fail:
+    m2s_free(memory, members);
+    return status;
 }
 
 static int32_t count_members(const m2snet_evaluator *evaluator)

@@ -123,6 +123,17 @@ says '^5 pairs scored, 0 failed'
 run 0 segment --model "$model" --output "$work/maps" --threads 2 --quiet "$pictures"
 run 0 evaluate --json "$work/g.json" "$work/maps" "$data/demo-polyps/masks"
 equal "$work/f.json" "$work/g.json"
+# Its label maps, too: of one class 255 and 0.
+run 0 evaluate --model "$model" --labels outside=0,inside=255 --json "$work/h.json" "$pictures" "$data/demo-polyps/masks"
+says '^inside: Dice 0\.[5-9]'
+run 0 segment --model "$model" --output "$work/label-maps" --labels --quiet "$pictures"
+mkdir "$work/labels"
+for map in "$work"/label-maps/*_labels.png; do
+    name=$(basename "$map" _labels.png)
+    mv "$map" "$work/labels/$name.png"
+done
+run 0 evaluate --labels outside=0,inside=255 --json "$work/i.json" "$work/labels" "$data/demo-polyps/masks"
+equal "$work/h.json" "$work/i.json"
 # A picture that fails is named everywhere, and the rest is scored.
 mkdir "$work/some"
 cp "$pictures/"* "$work/some"
@@ -225,7 +236,6 @@ bad --connectivity 8 "$p" "$m"
 bad --labels rnfl "$p" "$m"
 bad --labels rnfl=256 "$p" "$m"
 bad --labels a=1 --csv "$work/none.csv" "$p" "$m"
-bad --labels a=1 --model "$model" "$p" "$m"
 bad --unknown "$p" "$m"
 run 2 evaluate --spacing 1,1 --spacing 1.0,1 "$p" "$m"
 errs 'there twice'
@@ -266,6 +276,32 @@ done
 for key in dice_mean iou_mean wfm sm em_mean mae em_max dice_max iou_max sen_mean sen_max spe_mean spe_max; do
     value "$work/pranet.json" dataset.pranet.$key >/dev/null
 done
+# Clips: the frames of each as a set, and the plain mean over clips.
+mkdir -p "$work/clips/all" "$work/clips/masks"
+number=0
+for mask in "$data"/demo-polyps/masks/*.png; do
+    number=$((number + 1))
+    clip=$([ $number -le 2 ] && echo a || echo b)
+    cp "$mask" "$work/clips/masks/${clip}_$number.png"
+    cp "$mask" "$work/clips/all/${clip}_$number.png"
+done
+write_black "$work/clips/all/single.png"
+write_black "$work/clips/masks/single.png"
+run 0 evaluate --group-separator _ --json "$work/clips.json" --no-surface "$work/clips/all" "$work/clips/masks"
+says '^Clip by clip \(3 of them\)'
+says '^a +2 '
+says '^b +3 '
+says '^single +1 '
+[ "$(value "$work/clips.json" sets.0.clips.clips.1.images)" = 3 ] || complain "three frames of b"
+sum=0
+for i in 0 1 2; do
+    sum=$(awk -v s="$sum" -v x="$(value "$work/clips.json" sets.0.clips.clips.$i.numbers.dice)" 'BEGIN { print s + x }')
+done
+awk -v s="$sum" -v m="$(value "$work/clips.json" sets.0.clips.mean.dice)" 'BEGIN { exit !(s / 3 - m < 1e-6 && m - s / 3 < 1e-6) }' ||
+    complain "the mean over clips is no plain mean: $sum, $(value "$work/clips.json" sets.0.clips.mean.dice)"
+run 2 evaluate --group-separator '' "$work/clips/all" "$work/clips/masks"
+run 2 evaluate --group-separator _ --labels a=1 "$work/clips/all" "$work/clips/masks"
+
 run 0 evaluate --help
 says 'mDice, mIoU +dice_mean, iou_mean'
 run 0 evaluate --version

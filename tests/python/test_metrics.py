@@ -164,6 +164,7 @@ class Sets(Compared):
     def test_every_set(self):
         sets = json.loads((VECTORS / "datasets.json").read_text())["datasets"]
         self.assertEqual(len(sets), 3)
+        subsets = 0
         for name, expected in sets.items():
             policy = "skip" if name.endswith("skip") else "zero"
             names = expected["members"]
@@ -180,6 +181,10 @@ class Sets(Compared):
                 self.compare(name, found["four_fold_cv"], expected["four_fold_cv"])
                 for ddof in (0, 1):
                     folds = study.folds(4, ddof=ddof)
+                    if study.counts["in_means"] == len(study):  # fold 0 is every fourth
+                        first = study.subset(range(0, len(study), 4))
+                        self.assertEqual(first.dice_mean, folds.per_fold[0].dice_mean)
+                        subsets += 1
                     wanted = expected["four_fold_cv"][f"std_ddof{ddof}"]
                     self.assertEqual(len(folds.per_fold), 4)
                     keys = [key for key in wanted if key in folds.std]
@@ -187,6 +192,7 @@ class Sets(Compared):
                     for key in keys:
                         self.assertLessEqual(abs(folds.std[key] - wanted[key]), TOLERANCE, key)
                         self.assertLessEqual(abs(folds.mean[key] - expected["four_fold_cv"]["mean"][key]), TOLERANCE)
+        self.assertGreater(subsets, 0)
         self.assertGreater(self.compared, 150)
 
     def test_json_and_attributes_are_the_same(self):

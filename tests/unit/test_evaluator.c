@@ -215,6 +215,35 @@ static void test_folds(void **state)
     m2snet_context_destroy(context);
 }
 
+/* Some images alone have the scores of a set of their own. */
+static void test_subset(void **state)
+{
+    static const int32_t some[3] = { 2, 0, 3 }, twice[2] = { 1, 1 };
+    m2snet_context *context = open_context("cpu", 1);
+    m2snet_evaluator *all = open_evaluator(context, NULL), *few = open_evaluator(context, NULL);
+    m2snet_scores subset = { .struct_size = sizeof subset }, set = { .struct_size = sizeof set };
+    m2snet_error error;
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        add(all, "x", i % 4);
+    }
+    add(few, "x", 0);
+    add(few, "x", 2);
+    add(few, "x", 3);
+    OK(m2snet_evaluator_subset_scores(all, some, 3, &subset, &error));
+    OK(m2snet_evaluator_set_scores(few, &set, &error));
+    assert_memory_equal(&subset, &set, sizeof set);
+    OK(m2snet_evaluator_subset_scores(all, some, 1, &subset, &error));
+    assert_true(subset.dice == image_scores(all, 2).dice);
+    REFUSE(m2snet_evaluator_subset_scores(all, twice, 2, &subset, &error), INVALID, "index 1 of the subset is 1");
+    REFUSE(m2snet_evaluator_subset_scores(all, &(int32_t){ 5 }, 1, &subset, &error), INVALID, "0 to 4 once");
+    REFUSE(m2snet_evaluator_subset_scores(all, some, 0, &subset, &error), M2SNET_STATUS_MISMATCH, "no mean");
+    m2snet_evaluator_destroy(few);
+    m2snet_evaluator_destroy(all);
+    m2snet_context_destroy(context);
+}
+
 static void test_nothing(void **state)
 {
     m2snet_context *context = open_context("cpu", 1);
@@ -653,6 +682,7 @@ int main(void)
         cmocka_unit_test(test_penalty),
         cmocka_unit_test(test_curves_before_maximum),
         cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_subset),
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_cancel),

@@ -296,6 +296,11 @@ class Evaluator(Owner):
         per_fold = [self._scores("evaluator_fold_scores", pointer, folds, i) for i in range(folds)]
         return Folds(self._named(mean), self._named(deviation), per_fold)
 
+    def subset(self, indices: Sequence[int]) -> Scores:
+        """The set's Scores over some of its images alone, such as the frames of one clip; each index once."""
+        array = (c_int32 * max(len(indices), 1))(*indices)
+        return self._scores("evaluator_subset_scores", self._live.pointer, array, len(indices))
+
     def curve(self, name: str, index: Optional[int] = None) -> np.ndarray:
         """float64 (256,): "em", "precision", "recall", "specificity", "specificity_pranet", "dice", "iou", "fm" or "f1"
         at each threshold t, where the prediction is foreground from floor(255 x) >= t on. index: of one pair; None: of

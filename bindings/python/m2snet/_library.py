@@ -71,6 +71,7 @@ _CALLS = {
     "evaluator_set_label": "pip",
     "evaluator_folds": "piipp",
     "evaluator_fold_scores": "piip",
+    "evaluator_subset_scores": "ppip",
     "evaluator_curve": "piip",
     "evaluator_json": "pip",
     "evaluator_calibration": "piip",
