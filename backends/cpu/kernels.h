@@ -205,6 +205,32 @@ static inline int64_t m2s_norm_padded(int64_t channels)
     return (channels + 15) / 16 * 16;
 }
 
+/* ---- normalisation of a pixel by its channels, and layer scale: pixels are counted through all images ---- */
+typedef struct m2s_layer {
+    int64_t channels;
+    const float *src, *diff;
+    float *dst;
+    const float *gamma, *beta; /* c each */
+    double epsilon;
+    double *sums; /* two rows of m2s_norm_padded(channels) */
+} m2s_layer;
+
+/* ---- convolutions of each channel by itself: one image ---- */
+typedef struct m2s_depthwise {
+    int64_t h, w, channels; /* of the source */
+    int64_t oh, ow;
+    int64_t kh, kw, stride, pad, dilation;
+    const float *src;
+    const float *weights;  /* tap after tap, rows of m2s_norm_padded(channels) */
+    const float *bias;     /* may be NULL */
+    const float *residual; /* may be NULL */
+    bool relu;
+    float *dst;
+
+    const float *diff; /* of the result */
+    double *sums;      /* rows as the weights' */
+} m2s_depthwise;
+
 /* ---- updates (ops.def): the factors are those of the operation, multiplied out ---- */
 typedef struct m2s_sgd {
     const float *param, *diff, *velocity;
@@ -290,6 +316,22 @@ typedef struct m2s_cpu_kernels {
     void (*norm_grad_frozen)(const m2s_norm *norm, int64_t begin, int64_t end);
     /* dst = scale g + slope (src - mean) + offset. */
     void (*norm_grad_apply)(const m2s_norm *norm, int64_t begin, int64_t end);
+
+    /* Pixels [begin, end). dst = gamma (src - mean) / sqrt(var + epsilon) + beta. */
+    void (*layer_norm)(const m2s_layer *layer, int64_t begin, int64_t end);
+    /* dst: the gradient of src; sums = sum of diff, and of diff times the normalised src. */
+    void (*layer_norm_grad)(const m2s_layer *layer, int64_t begin, int64_t end);
+    /* dst = gamma src */
+    void (*scale_channels)(const m2s_layer *layer, int64_t begin, int64_t end);
+    /* dst = gamma diff; the first row of sums = sum of diff src. */
+    void (*scale_channels_grad)(const m2s_layer *layer, int64_t begin, int64_t end);
+    /* dst = src Phi(src), Phi the normal distribution, to a few ulp of src. */
+    void (*gelu)(float *dst, const float *src, int64_t n);
+    void (*gelu_grad)(float *dst, const float *diff, const float *src, int64_t n);
+
+    void (*depthwise_rows)(const m2s_depthwise *depthwise, int64_t begin, int64_t end); /* of the result */
+    /* Adds the gradient of the weights of channels c..c + 15 to sums. */
+    void (*depthwise_grad)(const m2s_depthwise *depthwise, int64_t c);
 } m2s_cpu_kernels;
 
 /* The best table that isa allows. */

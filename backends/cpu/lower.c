@@ -3,7 +3,7 @@
  * shapes and attributes, never by timing, so that a plan is the same on every run. */
 #include "backends/cpu/plan.h"
 
-#define MOST_CANDIDATES 5
+#define MOST_CANDIDATES 6
 
 #if defined(M2S_WITH_ONEDNN)
 #define ONEDNN(candidate) candidate,
@@ -12,15 +12,18 @@
 #endif
 
 static const m2s_candidate candidates[M2S_OP_COUNT][MOST_CANDIDATES + 1] = {
-    [M2S_OP_conv2d] = { m2s_lower_conv_winograd, m2s_lower_conv_point, m2s_lower_conv_few,
+    [M2S_OP_conv2d] = { m2s_lower_depthwise, m2s_lower_conv_winograd, m2s_lower_conv_point, m2s_lower_conv_few,
                         ONEDNN(m2s_lower_conv_onednn) m2s_lower_conv_gemm },
-    [M2S_OP_conv2d_grad_src] = { m2s_lower_grad_src },
+    [M2S_OP_conv2d_grad_src] = { m2s_lower_depthwise, m2s_lower_grad_src },
     [M2S_OP_transpose_weights] = { m2s_lower_transpose_weights },
-    [M2S_OP_conv2d_grad_weights] = { m2s_lower_grad_winograd, m2s_lower_grad_weights },
+    [M2S_OP_conv2d_grad_weights] = { m2s_lower_depthwise_grad_weights, m2s_lower_grad_winograd,
+                                     m2s_lower_grad_weights },
     [M2S_OP_res2_groups] = { m2s_lower_res2_groups },
     [M2S_OP_batch_norm] = { m2s_lower_norm },
     [M2S_OP_batch_norm_train] = { m2s_lower_norm_train },
     [M2S_OP_batch_norm_grad] = { m2s_lower_norm_grad },
+    [M2S_OP_layer_norm] = { m2s_lower_layer },
+    [M2S_OP_layer_norm_grad] = { m2s_lower_layer },
     [M2S_OP_sum_pixels] = { m2s_lower_sum_pixels },
     [M2S_OP_relu] = { m2s_lower_pointwise },
     [M2S_OP_add] = { m2s_lower_pointwise },
@@ -34,6 +37,11 @@ static const m2s_candidate candidates[M2S_OP_COUNT][MOST_CANDIDATES + 1] = {
     [M2S_OP_multiply] = { m2s_lower_pointwise },
     [M2S_OP_sigmoid] = { m2s_lower_activation },
     [M2S_OP_sigmoid_grad] = { m2s_lower_activation },
+    [M2S_OP_gelu] = { m2s_lower_activation },
+    [M2S_OP_gelu_grad] = { m2s_lower_activation },
+    [M2S_OP_scale_c] = { m2s_lower_layer },
+    [M2S_OP_scale_c_grad] = { m2s_lower_layer },
+    [M2S_OP_drop_path] = { m2s_lower_pointwise },
     [M2S_OP_softmax_c] = { m2s_lower_activation },
     [M2S_OP_softmax_c_grad] = { m2s_lower_activation },
     [M2S_OP_normalise_rgb] = { m2s_lower_activation },

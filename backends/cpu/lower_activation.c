@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sigmoid, softmax, the loss network's normalisation, and their gradients: few channels, number by
+ * Sigmoid, GELU, softmax, the loss network's normalisation, and their gradients: few channels, number by
  * number, which is a small share of a step. */
 #include <math.h>
 
@@ -36,6 +36,23 @@ static void run_sigmoid_grad(m2s_step *step, int32_t task, int64_t chunk, int wo
     (void)worker;
     for (int64_t i = pixels.begin * channels; i < pixels.end * channels; i++) {
         dst[i] = diff[i] * result[i] * (1.0f - result[i]);
+    }
+}
+
+static void run_gelu(m2s_step *step, int32_t task, int64_t chunk, int worker)
+{
+    m2s_cut pixels = pixel_range(step, chunk);
+    int64_t channels = step->args.out_shape[0].c, at = pixels.begin * channels;
+    int64_t count = (pixels.end - pixels.begin) * channels;
+    const float *first = (const float *)step->args.in[0] + at;
+    float *dst = (float *)step->args.out[0] + at;
+
+    (void)task;
+    (void)worker;
+    if (step->node.op == M2S_OP_gelu) {
+        step->kernels->gelu(dst, first, count);
+    } else {
+        step->kernels->gelu_grad(dst, first, (const float *)step->args.in[1] + at, count);
     }
 }
 
@@ -141,6 +158,11 @@ m2snet_status m2s_lower_activation(const m2s_lowering *lowering, m2snet_error *e
     case M2S_OP_sigmoid_grad:
         run = run_sigmoid_grad;
         each = 1;
+        break;
+    case M2S_OP_gelu:
+    case M2S_OP_gelu_grad:
+        run = run_gelu;
+        each = 4;
         break;
     case M2S_OP_softmax_c:
         run = run_softmax;

@@ -6,58 +6,29 @@
  * batch_norm_train repeats its result bit for bit, and a gradient cuts where the result was cut. */
 #include <math.h>
 
-#include "backends/cpu/plan.h"
+#include "backends/cpu/channel_sums.h"
 
-#define CHANNELS_AT_ONCE 256 /* of a chunk of the short tasks */
-
-static int64_t pixels_of(m2s_shape shape)
-{
-    return shape.n * shape.h * shape.w;
-}
-
-/* Scratch: rows of padded channels. First the floats, then two rows of double sums for each chunk of pixels. */
+/* Rows of floats in front of the chunks' sums. */
 enum { ROW_SCALE, ROW_SLOPE, ROW_OFFSET, ROW_COUNT };
 
 static float *float_row(const m2s_step *step, int64_t row)
 {
-    return (float *)step->args.scratch + row * m2s_norm_padded(step->args.out_shape[0].c);
+    return m2s_channel_row(step, step->args.out_shape[0].c, row);
+}
+
+static double *chunk_sums(const m2s_step *step, int64_t channels, int64_t chunk)
+{
+    return m2s_chunk_sums(step, channels, ROW_COUNT, chunk);
+}
+
+static double total(const m2s_step *step, int64_t channels, int64_t chunks, int64_t row, int64_t c)
+{
+    return m2s_channel_total(step, channels, ROW_COUNT, chunks, row, c);
 }
 
 static size_t scratch_bytes(int64_t channels, int64_t chunks)
 {
-    return (size_t)m2s_norm_padded(channels) * (ROW_COUNT * sizeof(float) + (size_t)chunks * 2 * sizeof(double));
-}
-
-/* ROW_COUNT floats a channel, and channels in sixteens: whole doubles. */
-static double *chunk_sums(const m2s_step *step, int64_t channels, int64_t chunk)
-{
-    int64_t padded = m2s_norm_padded(channels);
-
-    return (double *)step->args.scratch + padded * ROW_COUNT / 2 + chunk * 2 * padded;
-}
-
-/* Row 0 or 1 of the sums of all chunks. */
-static double total(const m2s_step *step, int64_t channels, int64_t chunks, int64_t row, int64_t c)
-{
-    const double *sums = chunk_sums(step, channels, 0) + row * m2s_norm_padded(channels) + c;
-    double sum = 0.0;
-
-    for (int64_t k = 0; k < chunks; k++) {
-        sum += sums[k * 2 * m2s_norm_padded(channels)];
-    }
-    return sum;
-}
-
-static m2s_cut channel_range(int64_t channels, int64_t chunk)
-{
-    int64_t begin = chunk * CHANNELS_AT_ONCE;
-
-    return (m2s_cut){ begin, channels - begin < CHANNELS_AT_ONCE ? channels : begin + CHANNELS_AT_ONCE };
-}
-
-static int64_t channel_chunks(int64_t channels)
-{
-    return (channels + CHANNELS_AT_ONCE - 1) / CHANNELS_AT_ONCE;
+    return m2s_channel_scratch(channels, ROW_COUNT, chunks);
 }
 
 static double inverse_deviation(const m2s_step *step, const float *var, int64_t c)
@@ -80,7 +51,7 @@ static m2s_norm describe(const m2s_step *step)
 
 static void run_scale(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_cut range = channel_range(step->args.in_shape[0].c, chunk);
+    m2s_cut range = m2s_channel_range(step->args.in_shape[0].c, chunk);
     const float *gamma = step->args.in[1], *var = step->args.in[4];
     float *scale = float_row(step, ROW_SCALE);
 
@@ -93,7 +64,7 @@ static void run_scale(m2s_step *step, int32_t task, int64_t chunk, int worker)
 
 static void run_sums(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_cut pixels = m2s_cut_part(pixels_of(step->args.in_shape[0]), step->tasks[task].chunks, chunk);
+    m2s_cut pixels = m2s_cut_part(m2s_pixels_of(step->args.in_shape[0]), step->tasks[task].chunks, chunk);
     m2s_norm norm = describe(step);
 
     (void)worker;
@@ -104,8 +75,8 @@ static void run_sums(m2s_step *step, int32_t task, int64_t chunk, int worker)
 static void run_statistics(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     int64_t channels = step->args.in_shape[0].c;
-    m2s_cut range = channel_range(channels, chunk);
-    double count = (double)pixels_of(step->args.in_shape[0]);
+    m2s_cut range = m2s_channel_range(channels, chunk);
+    double count = (double)m2s_pixels_of(step->args.in_shape[0]);
     const float *shift = step->args.in[0], *gamma = step->args.in[1];
     float *mean = step->args.out[1], *var = step->args.out[2], *scale = float_row(step, ROW_SCALE);
 
@@ -121,7 +92,7 @@ static void run_statistics(m2s_step *step, int32_t task, int64_t chunk, int work
 
 static void run_apply(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_cut pixels = m2s_cut_part(pixels_of(step->args.in_shape[0]), step->tasks[task].chunks, chunk);
+    m2s_cut pixels = m2s_cut_part(m2s_pixels_of(step->args.in_shape[0]), step->tasks[task].chunks, chunk);
     m2s_norm norm = describe(step);
 
     (void)worker;
@@ -137,8 +108,8 @@ m2snet_status m2s_lower_norm(const m2s_lowering *lowering, m2snet_error *error)
 
     step->scratch_bytes = scratch_bytes(shape.c, 0);
     m2s_step_set_kernel(step, "%s", step->kernels->name);
-    m2s_step_add_task(step, run_scale, channel_chunks(shape.c));
-    m2s_step_add_task(step, run_apply, m2s_cut_count(pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS));
+    m2s_step_add_task(step, run_scale, m2s_channel_chunks(shape.c));
+    m2s_step_add_task(step, run_apply, m2s_cut_count(m2s_pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS));
     return status;
 }
 
@@ -146,13 +117,13 @@ m2snet_status m2s_lower_norm_train(const m2s_lowering *lowering, m2snet_error *e
 {
     m2s_step *step = lowering->step;
     m2s_shape shape = step->args.in_shape[0];
-    int64_t chunks = m2s_cut_count(pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS);
+    int64_t chunks = m2s_cut_count(m2s_pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS);
     m2snet_status status = m2s_lowering_plain_constants(lowering, error);
 
     step->scratch_bytes = scratch_bytes(shape.c, chunks);
     m2s_step_set_kernel(step, "%s", step->kernels->name);
     m2s_step_add_task(step, run_sums, chunks);
-    m2s_step_add_task(step, run_statistics, channel_chunks(shape.c));
+    m2s_step_add_task(step, run_statistics, m2s_channel_chunks(shape.c));
     m2s_step_add_task(step, run_apply, chunks);
     return status;
 }
@@ -177,7 +148,7 @@ static m2s_norm describe_grad(const m2s_step *step)
 
 static void run_grad_scale(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_cut range = channel_range(step->args.in_shape[1].c, chunk);
+    m2s_cut range = m2s_channel_range(step->args.in_shape[1].c, chunk);
     const float *gamma = step->args.in[2], *var = step->args.in[5];
     float *scale = float_row(step, ROW_SCALE);
 
@@ -190,7 +161,7 @@ static void run_grad_scale(m2s_step *step, int32_t task, int64_t chunk, int work
 
 static void run_grad_sums(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_cut pixels = m2s_cut_part(pixels_of(step->args.in_shape[1]), step->tasks[task].chunks, chunk);
+    m2s_cut pixels = m2s_cut_part(m2s_pixels_of(step->args.in_shape[1]), step->tasks[task].chunks, chunk);
     m2s_norm norm = describe_grad(step);
 
     (void)worker;
@@ -205,8 +176,8 @@ static void run_grad_sums(m2s_step *step, int32_t task, int64_t chunk, int worke
 static void run_grad_totals(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     int64_t channels = step->args.in_shape[1].c;
-    m2s_cut range = channel_range(channels, chunk);
-    double count = (double)pixels_of(step->args.in_shape[1]);
+    m2s_cut range = m2s_channel_range(channels, chunk);
+    double count = (double)m2s_pixels_of(step->args.in_shape[1]);
     const float *gamma = step->args.in[2], *var = step->args.in[5];
     float *diff_gamma = step->args.out[1], *diff_beta = step->args.out[2];
     float *slope = float_row(step, ROW_SLOPE), *offset = float_row(step, ROW_OFFSET);
@@ -225,7 +196,7 @@ static void run_grad_totals(m2s_step *step, int32_t task, int64_t chunk, int wor
 
 static void run_grad_apply(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_cut pixels = m2s_cut_part(pixels_of(step->args.in_shape[1]), step->tasks[task].chunks, chunk);
+    m2s_cut pixels = m2s_cut_part(m2s_pixels_of(step->args.in_shape[1]), step->tasks[task].chunks, chunk);
     m2s_norm norm = describe_grad(step);
 
     (void)worker;
@@ -236,14 +207,14 @@ m2snet_status m2s_lower_norm_grad(const m2s_lowering *lowering, m2snet_error *er
 {
     m2s_step *step = lowering->step;
     m2s_shape shape = step->args.in_shape[1];
-    int64_t chunks = m2s_cut_count(pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS);
+    int64_t chunks = m2s_cut_count(m2s_pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS);
     m2snet_status status = m2s_lowering_plain_constants(lowering, error);
 
     step->scratch_bytes = scratch_bytes(shape.c, chunks);
     m2s_step_set_kernel(step, "%s", step->kernels->name);
-    m2s_step_add_task(step, run_grad_scale, channel_chunks(shape.c));
+    m2s_step_add_task(step, run_grad_scale, m2s_channel_chunks(shape.c));
     m2s_step_add_task(step, run_grad_sums, chunks);
-    m2s_step_add_task(step, run_grad_totals, channel_chunks(shape.c));
+    m2s_step_add_task(step, run_grad_totals, m2s_channel_chunks(shape.c));
     if (step->node.attrs.frozen == 0) {
         m2s_step_add_task(step, run_grad_apply, chunks);
     }
@@ -254,7 +225,7 @@ m2snet_status m2s_lower_norm_grad(const m2s_lowering *lowering, m2snet_error *er
 
 static void run_pixel_sums(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
-    m2s_cut pixels = m2s_cut_part(pixels_of(step->args.in_shape[0]), step->tasks[task].chunks, chunk);
+    m2s_cut pixels = m2s_cut_part(m2s_pixels_of(step->args.in_shape[0]), step->tasks[task].chunks, chunk);
     m2s_norm norm = { .channels = step->args.in_shape[0].c, .src = step->args.in[0] };
 
     (void)worker;
@@ -265,7 +236,7 @@ static void run_pixel_sums(m2s_step *step, int32_t task, int64_t chunk, int work
 static void run_pixel_totals(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     int64_t channels = step->args.in_shape[0].c;
-    m2s_cut range = channel_range(channels, chunk);
+    m2s_cut range = m2s_channel_range(channels, chunk);
     float *dst = step->args.out[0];
 
     (void)worker;
@@ -278,12 +249,12 @@ m2snet_status m2s_lower_sum_pixels(const m2s_lowering *lowering, m2snet_error *e
 {
     m2s_step *step = lowering->step;
     m2s_shape shape = step->args.in_shape[0];
-    int64_t chunks = m2s_cut_count(pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS);
+    int64_t chunks = m2s_cut_count(m2s_pixels_of(shape), shape.c, M2S_CHUNK_NUMBERS);
     m2snet_status status = m2s_lowering_plain_constants(lowering, error);
 
     step->scratch_bytes = scratch_bytes(shape.c, chunks);
     m2s_step_set_kernel(step, "%s", step->kernels->name);
     m2s_step_add_task(step, run_pixel_sums, chunks);
-    m2s_step_add_task(step, run_pixel_totals, channel_chunks(shape.c));
+    m2s_step_add_task(step, run_pixel_totals, m2s_channel_chunks(shape.c));
     return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backends/cpu/plan.h"
+#include "backends/ref/kernel_cuts.h"
 
 static int64_t pixels_of(m2s_shape shape)
 {
@@ -85,6 +86,28 @@ static void run_multiply(m2s_step *step, int32_t task, int64_t chunk, int worker
     step->kernels->multiply((float *)step->args.out[0] + range.begin, (const float *)step->args.in[0] + range.begin,
                             scale ? NULL : (const float *)step->args.in[1] + range.begin,
                             scale ? (float)step->node.attrs.alpha : 1.0f, range.end - range.begin);
+}
+
+static void run_drop_path(m2s_step *step, int32_t task, int64_t chunk, int worker)
+{
+    m2s_cut pixels = pixel_range(step, chunk);
+    m2s_shape shape = step->args.out_shape[0];
+    const float *src = step->args.in[0], *draw = step->args.in[1];
+    float *dst = step->args.out[0];
+
+    (void)task;
+    (void)worker;
+    for (int64_t p = pixels.begin, end; p < pixels.end; p = end) {
+        int64_t image = p / (shape.h * shape.w);
+        double factor = drop_path_factor(&step->node.attrs, (double)draw[0], image);
+        end = (image + 1) * shape.h * shape.w;
+        end = end < pixels.end ? end : pixels.end;
+        if (factor == 0.0) {
+            memset(dst + p * shape.c, 0, (size_t)((end - p) * shape.c) * sizeof(float));
+        } else {
+            step->kernels->multiply(dst + p * shape.c, src + p * shape.c, NULL, (float)factor, (end - p) * shape.c);
+        }
+    }
 }
 
 static void run_pad(m2s_step *step, int32_t task, int64_t chunk, int worker)
@@ -180,6 +203,9 @@ m2snet_status m2s_lower_pointwise(const m2s_lowering *lowering, m2snet_error *er
     case M2S_OP_scale:
     case M2S_OP_multiply:
         run = run_multiply;
+        break;
+    case M2S_OP_drop_path:
+        run = run_drop_path;
         break;
     case M2S_OP_pad_c:
         run = run_pad;

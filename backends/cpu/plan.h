@@ -143,7 +143,10 @@ m2snet_status m2s_lower_update(const m2s_lowering *lowering, m2snet_error *error
 m2snet_status m2s_lower_norm(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm_train(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_norm_grad(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_layer(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_sum_pixels(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_depthwise(const m2s_lowering *lowering, m2snet_error *error); /* also conv2d_grad_src */
+m2snet_status m2s_lower_depthwise_grad_weights(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_winograd(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_conv_point(const m2s_lowering *lowering, m2snet_error *error); /* 1x1 windows */
 m2snet_status m2s_lower_conv_few(const m2s_lowering *lowering, m2snet_error *error);   /* few results */

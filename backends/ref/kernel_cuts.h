@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "backends/ref/ref.h"
+#include "core/rng.h"
 
 /* About this many numbers of the result make one chunk of an elementwise kernel. */
 #define CHUNK_ELEMENTS 16384
@@ -84,6 +85,21 @@ static inline double sign_of(double value)
 static inline double sigmoid_of(double value)
 {
     return 1.0 / (1.0 + exp(-value));
+}
+
+/* The distribution of a standard normal number. */
+static inline double normal_distribution(double value)
+{
+    return 0.5 * erfc(value * -0.70710678118654752440);
+}
+
+/* drop_path: what an image is multiplied by; 0 = dropped. */
+static inline double drop_path_factor(const m2s_attrs *attrs, double draw, int64_t image)
+{
+    uint64_t stream = draw >= 0.0 && draw < 0x1p53 ? (uint64_t)draw : 0;
+    uint64_t at = ((uint64_t)(uint32_t)attrs->begin << 32) + (uint64_t)image;
+
+    return m2s_rng_uniform(stream, at) < attrs->alpha ? 0.0 : 1.0 / (1.0 - attrs->alpha);
 }
 
 /* Batch norm of one number. Gradients compute it anew, and where a ReLU follows, its sign must come out the same. */

@@ -231,6 +231,16 @@ m2s_value m2s_graph_param(m2s_graph *graph, const char *name, m2s_shape shape)
     return named(graph, M2S_VALUE_PARAM, name, shape);
 }
 
+m2s_value m2s_graph_param_of_rank(m2s_graph *graph, const char *name, m2s_shape shape, int32_t rank)
+{
+    m2s_value param = m2s_graph_param(graph, name, shape);
+
+    if (param != M2S_NONE) {
+        graph->values[param].rank = rank;
+    }
+    return param;
+}
+
 m2s_value m2s_graph_state(m2s_graph *graph, const char *name, m2s_shape shape)
 {
     return named(graph, M2S_VALUE_STATE, name, shape);

@@ -56,6 +56,7 @@ typedef struct m2s_value_info {
     bool constant;      /* depends on parameters alone */
     bool output;        /* leaves the plan; passes keep it */
     m2s_value replaces; /* state chain: the older value, or M2S_NONE */
+    int32_t rank;       /* parameter: of its tensor in files; 0 = 1 for vectors, 4 for others */
 } m2s_value_info;
 
 /* ---- nodes ---- */
@@ -156,6 +157,8 @@ m2s_value m2s_graph_input(m2s_graph *graph, const char *name, m2s_shape shape);
 m2s_value m2s_graph_scalar(m2s_graph *graph, const char *name);
 /* The same name twice gives the same value; the shapes must agree. */
 m2s_value m2s_graph_param(m2s_graph *graph, const char *name, m2s_shape shape);
+/* The same, of this rank in files (m2s_value_info). */
+m2s_value m2s_graph_param_of_rank(m2s_graph *graph, const char *name, m2s_shape shape, int32_t rank);
 /* The same for state. */
 m2s_value m2s_graph_state(m2s_graph *graph, const char *name, m2s_shape shape);
 /* A parameter from now on is state. Nodes made before still count as constant: run a pass afterwards. */
@@ -210,7 +213,13 @@ m2s_value m2s_conv2d(m2s_graph *graph, m2s_value src, m2s_value weights, m2s_val
 /* Inference form: gamma (x - mean) / sqrt(var + epsilon) + beta, per channel. */
 m2s_value m2s_batch_norm(m2s_graph *graph, m2s_value src, m2s_value gamma, m2s_value beta, m2s_value mean,
                          m2s_value var, double epsilon);
+/* Over the channels of each pixel, by their own mean and variance. */
+m2s_value m2s_layer_norm(m2s_graph *graph, m2s_value src, m2s_value gamma, m2s_value beta, double epsilon);
 m2s_value m2s_relu(m2s_graph *graph, m2s_value src);
+m2s_value m2s_gelu(m2s_graph *graph, m2s_value src);                     /* by erf, not the tanh that comes near it */
+m2s_value m2s_scale_c(m2s_graph *graph, m2s_value src, m2s_value gamma); /* gamma_c src */
+/* A branch left out for some images of a batch, as draw says, with this probability; layer tells branches apart. */
+m2s_value m2s_drop_path(m2s_graph *graph, m2s_value src, m2s_value draw, double probability, int32_t layer);
 m2s_value m2s_sum(m2s_graph *graph, const m2s_value *src, int32_t count); /* 2..8 of one shape */
 m2s_value m2s_abs_diff(m2s_graph *graph, m2s_value a, m2s_value b);
 m2s_value m2s_max_pool(m2s_graph *graph, m2s_value src, int32_t kernel, int32_t stride, int32_t pad);

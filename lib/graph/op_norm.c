@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Batch normalisation by running or by the batch's own statistics, and the constants that folding it makes. */
+ * Batch normalisation by running or by the batch's own statistics, and the constants that folding it makes; layer
+ * normalisation. */
 #include "graph/ops.h"
 
 m2s_value m2s_batch_norm(m2s_graph *graph, m2s_value src, m2s_value gamma, m2s_value beta, m2s_value mean,
@@ -80,6 +81,53 @@ fail:
 }
 
 M2S_DEFINE_OP(batch_norm_grad, batch_norm_grad_shape, NULL, NULL);
+
+m2s_value m2s_layer_norm(m2s_graph *graph, m2s_value src, m2s_value gamma, m2s_value beta, double epsilon)
+{
+    m2s_value in[] = { src, gamma, beta };
+
+    return m2s_graph_node(graph, M2S_OP_layer_norm, in, 3, &(m2s_attrs){ .epsilon = epsilon });
+}
+
+static m2snet_status layer_norm_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
+{
+    m2snet_status status;
+
+    *out = m2s_shape_of(graph, node->in[0]);
+    M2S_TRY(m2s_expect_vector(graph, node->in[1], out->c, "weight", error));
+    M2S_TRY(m2s_expect_vector(graph, node->in[2], out->c, "bias", error));
+fail:
+    return status;
+}
+
+static void layer_norm_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                                m2s_value *diff_in)
+{
+    m2s_value in[] = { diff_out[0], node->in[0], node->in[1] };
+    m2s_value made = m2s_graph_node(graph, M2S_OP_layer_norm_grad, in, 3, &node->attrs);
+
+    (void)wanted;
+    for (int32_t i = 0; i < 3; i++) {
+        diff_in[i] = m2s_graph_out(graph, made, i);
+    }
+}
+
+M2S_DEFINE_OP(layer_norm, layer_norm_shape, layer_norm_gradient, NULL);
+
+static m2snet_status layer_norm_grad_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                           m2snet_error *error)
+{
+    m2snet_status status;
+
+    out[0] = m2s_shape_of(graph, node->in[1]);
+    out[1] = out[2] = (m2s_shape){ .d = { out[0].c, 1, 1, 1 } };
+    M2S_TRY(m2s_expect_same_shape(graph, node->in[0], node->in[1], error));
+    M2S_TRY(m2s_expect_vector(graph, node->in[2], out[0].c, "weight", error));
+fail:
+    return status;
+}
+
+M2S_DEFINE_OP(layer_norm_grad, layer_norm_grad_shape, NULL, NULL);
 
 static m2snet_status sum_pixels_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
 {

@@ -45,6 +45,16 @@ m2s_value m2s_sigmoid(m2s_graph *graph, m2s_value src)
     return m2s_graph_node(graph, M2S_OP_sigmoid, &src, 1, NULL);
 }
 
+m2s_value m2s_gelu(m2s_graph *graph, m2s_value src)
+{
+    return m2s_graph_node(graph, M2S_OP_gelu, &src, 1, NULL);
+}
+
+m2s_value m2s_scale_c(m2s_graph *graph, m2s_value src, m2s_value gamma)
+{
+    return m2s_graph_node(graph, M2S_OP_scale_c, (m2s_value[]){ src, gamma }, 2, NULL);
+}
+
 m2s_value m2s_softmax_c(m2s_graph *graph, m2s_value src)
 {
     return m2s_graph_node(graph, M2S_OP_softmax_c, &src, 1, NULL);
@@ -119,6 +129,13 @@ static void sigmoid_gradient(m2s_graph *graph, const m2s_node *node, const m2s_v
     diff_in[0] = m2s_graph_node(graph, M2S_OP_sigmoid_grad, (m2s_value[]){ diff_out[0], node->out[0] }, 2, NULL);
 }
 
+static void gelu_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                          m2s_value *diff_in)
+{
+    (void)wanted;
+    diff_in[0] = m2s_graph_node(graph, M2S_OP_gelu_grad, (m2s_value[]){ diff_out[0], node->in[0] }, 2, NULL);
+}
+
 static void softmax_c_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
                                m2s_value *diff_in)
 {
@@ -134,6 +151,8 @@ M2S_DEFINE_OP(scale, same_shape, scale_gradient, NULL);
 M2S_DEFINE_OP(multiply, same_shape, multiply_gradient, NULL);
 M2S_DEFINE_OP(sigmoid, same_shape, sigmoid_gradient, NULL);
 M2S_DEFINE_OP(sigmoid_grad, same_shape, NULL, NULL);
+M2S_DEFINE_OP(gelu, same_shape, gelu_gradient, NULL);
+M2S_DEFINE_OP(gelu_grad, same_shape, NULL, NULL);
 M2S_DEFINE_OP(softmax_c, same_shape, softmax_c_gradient, NULL);
 M2S_DEFINE_OP(softmax_c_grad, same_shape, NULL, NULL);
 
@@ -147,6 +166,68 @@ static m2snet_status abs_diff_grad_shape(const m2s_graph *graph, const m2s_node 
 }
 
 M2S_DEFINE_OP(abs_diff_grad, abs_diff_grad_shape, NULL, NULL);
+
+static m2snet_status scale_c_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
+{
+    *out = m2s_shape_of(graph, node->in[0]);
+    return m2s_expect_vector(graph, node->in[1], out->c, "gamma", error);
+}
+
+static void scale_c_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                             m2s_value *diff_in)
+{
+    if (!wanted[1]) {
+        diff_in[0] = m2s_scale_c(graph, diff_out[0], node->in[1]);
+        return;
+    }
+    m2s_value in[] = { diff_out[0], node->in[0], node->in[1] };
+    m2s_value made = m2s_graph_node(graph, M2S_OP_scale_c_grad, in, 3, NULL);
+    for (int32_t i = 0; i < 2; i++) {
+        diff_in[i] = wanted[i] ? m2s_graph_out(graph, made, i) : M2S_NONE;
+    }
+}
+
+M2S_DEFINE_OP(scale_c, scale_c_shape, scale_c_gradient, NULL);
+
+static m2snet_status scale_c_grad_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out,
+                                        m2snet_error *error)
+{
+    m2snet_status status;
+
+    out[0] = m2s_shape_of(graph, node->in[1]);
+    out[1] = (m2s_shape){ .d = { out[0].c, 1, 1, 1 } };
+    M2S_TRY(m2s_expect_same_shape(graph, node->in[0], node->in[1], error));
+    M2S_TRY(m2s_expect_vector(graph, node->in[2], out[0].c, "gamma", error));
+fail:
+    return status;
+}
+
+M2S_DEFINE_OP(scale_c_grad, scale_c_grad_shape, NULL, NULL);
+
+m2s_value m2s_drop_path(m2s_graph *graph, m2s_value src, m2s_value draw, double probability, int32_t layer)
+{
+    return m2s_graph_node(graph, M2S_OP_drop_path, (m2s_value[]){ src, draw }, 2,
+                          &(m2s_attrs){ .alpha = probability, .begin = layer });
+}
+
+static m2snet_status drop_path_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
+{
+    *out = m2s_shape_of(graph, node->in[0]);
+    if (!(node->attrs.alpha >= 0.0 && node->attrs.alpha < 1.0)) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "a branch is dropped with probability %g, not in [0, 1)",
+                        node->attrs.alpha);
+    }
+    return m2s_expect_vector(graph, node->in[1], 1, "draw", error);
+}
+
+static void drop_path_gradient(m2s_graph *graph, const m2s_node *node, const m2s_value *diff_out, const bool *wanted,
+                               m2s_value *diff_in)
+{
+    (void)wanted;
+    diff_in[0] = m2s_drop_path(graph, diff_out[0], node->in[1], node->attrs.alpha, node->attrs.begin);
+}
+
+M2S_DEFINE_OP(drop_path, drop_path_shape, drop_path_gradient, NULL);
 
 static m2snet_status slice_c_shape(const m2s_graph *graph, const m2s_node *node, m2s_shape *out, m2snet_error *error)
 {

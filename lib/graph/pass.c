@@ -11,7 +11,7 @@ static m2s_value copy_leaf(m2s_graph *dst, const m2s_value_info *info)
     case M2S_VALUE_SCALAR:
         return m2s_graph_scalar(dst, info->name);
     case M2S_VALUE_PARAM:
-        return m2s_graph_param(dst, info->name, info->shape);
+        return m2s_graph_param_of_rank(dst, info->name, info->shape, info->rank);
     case M2S_VALUE_STATE:
         return m2s_graph_state(dst, info->name, info->shape);
     case M2S_VALUE_NODE:

@@ -28,7 +28,10 @@ static bool is_cheap(m2s_op op)
     switch (op) {
     case M2S_OP_batch_norm:
     case M2S_OP_batch_norm_train:
+    case M2S_OP_layer_norm:
     case M2S_OP_relu:
+    case M2S_OP_gelu:
+    case M2S_OP_scale_c:
     case M2S_OP_add:
     case M2S_OP_abs_diff:
     case M2S_OP_slice_c:

@@ -11,6 +11,9 @@ static inline bool is_inference_op(m2s_op op)
     case M2S_OP_conv2d:
     case M2S_OP_res2_groups:
     case M2S_OP_batch_norm:
+    case M2S_OP_layer_norm:
+    case M2S_OP_gelu:
+    case M2S_OP_scale_c:
     case M2S_OP_fold_weights:
     case M2S_OP_fold_bias:
     case M2S_OP_fold_scale:

@@ -10,9 +10,58 @@
 
 #include "backends/backend.h"
 
+#include "ops/harness.h"
+
 #if !defined(M2S_KERNELS_ONLY)
 #include "run/module.h"
 #endif
+
+/* What the cuda module has no kernel for, and must say so. */
+static inline bool module_refuses(m2s_op op)
+{
+    switch (op) {
+    case M2S_OP_layer_norm:
+    case M2S_OP_layer_norm_grad:
+    case M2S_OP_gelu:
+    case M2S_OP_gelu_grad:
+    case M2S_OP_scale_c:
+    case M2S_OP_scale_c_grad:
+    case M2S_OP_drop_path:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A plan with this operation is refused by the operation's name. */
+static inline void module_check_refusal(const m2s_backend *backend, harness *h, m2s_op op, const m2s_shape *in,
+                                        const m2s_attrs *attrs)
+{
+    m2s_value value[M2S_MAX_IN];
+    m2s_graph *graph;
+    m2snet_error error;
+    harness_numbers numbers = { 0 };
+    int count = 0;
+
+    if (!check_case("%s: refused", m2s_op_get_info(op)->name) ||
+        !CHECK(m2s_graph_create(&h->memory, M2SNET_DTYPE_F32, &graph, &error) == M2SNET_STATUS_OK, "%s",
+               error.message)) {
+        return;
+    }
+    for (; count < M2S_MAX_IN && in[count].n != 0; count++) {
+        char name[16];
+        snprintf(name, sizeof name, "in%d", count);
+        value[count] = m2s_graph_input(graph, name, in[count]);
+        harness_numbers_of(&numbers, graph, value[count]);
+    }
+    m2s_graph_mark_output(graph, m2s_graph_node(graph, op, value, count, attrs));
+    harness_request request = { .backend = backend, .pool = h->pools[0], .graph = graph, .runs = 1 };
+    CHECK(harness_run(h, &request, &numbers, &error) == M2SNET_STATUS_UNSUPPORTED &&
+              strstr(error.message, m2s_op_get_info(op)->name) != NULL,
+          "%s", error.message);
+    harness_numbers_free(&numbers);
+    m2s_graph_destroy(graph);
+}
 
 /* Takes the option off the arguments. NULL: it is not there. Ends the program when the module cannot be had: with 77 (a
  * skip) where it finds no device, else with 2. */

@@ -245,6 +245,34 @@ static inline double naive_bn_slope(naive gamma, naive var, int64_t c, double ep
     return gamma.data[c] / sqrt(var.data[c] + epsilon);
 }
 
+/* Of one pixel's channels: the variance by pairs, sum over i < j of (x_i - x_j)^2 / C^2. */
+static inline void naive_layer_statistics(const double *src, int64_t channels, double *mean, double *var)
+{
+    double count = (double)channels;
+
+    *mean = *var = 0.0;
+    for (int64_t i = 0; i < channels; i++) {
+        *mean += src[i] / count;
+        for (int64_t j = i + 1; j < channels; j++) {
+            *var += pow((src[i] - src[j]) / count, 2.0);
+        }
+    }
+}
+
+static inline naive naive_layer_norm(naive src, naive gamma, naive beta, double epsilon)
+{
+    naive dst = naive_new(src.shape.n, src.shape.h, src.shape.w, src.shape.c);
+
+    for (int64_t at = 0; at < m2s_shape_elements(src.shape); at += src.shape.c) {
+        double mean, var;
+        naive_layer_statistics(&src.data[at], src.shape.c, &mean, &var);
+        for (int64_t c = 0; c < src.shape.c; c++) {
+            dst.data[at + c] = gamma.data[c] * (src.data[at + c] - mean) / sqrt(var + epsilon) + beta.data[c];
+        }
+    }
+    return dst;
+}
+
 /* The result of op on in; the caller frees it. in has M2S_MAX_IN entries. */
 static inline naive naive_op(m2s_op op, const naive *in, int count, const m2s_attrs *a)
 {
@@ -268,6 +296,8 @@ static inline naive naive_op(m2s_op op, const naive *in, int count, const m2s_at
         return naive_filter(in[0], a->kernel, a->gaussian != 0, op == M2S_OP_full_filter);
     case M2S_OP_multi_scale_subtract:
         return naive_subtract(in, a);
+    case M2S_OP_layer_norm:
+        return naive_layer_norm(in[0], in[1], in[2], a->epsilon);
     case M2S_OP_concat_o:
         dst = naive_new(s.o + in[1].shape.o, s.i, s.kh, s.kw);
         break;
@@ -313,6 +343,13 @@ static inline naive naive_op(m2s_op op, const naive *in, int count, const m2s_at
             break;
         case M2S_OP_concat_o:
             v = n < s.o ? *naive_at(in[0], n, y, x, c) : *naive_at(in[1], n - s.o, y, x, c);
+            break;
+        case M2S_OP_gelu:
+            v = *naive_at(in[0], n, y, x, c);
+            v *= 0.5 * (1.0 + erf(v / sqrt(2.0)));
+            break;
+        case M2S_OP_scale_c:
+            v = *naive_at(in[0], n, y, x, c) * in[1].data[c];
             break;
         case M2S_OP_relu:
             v = naive_relu(*naive_at(in[0], n, y, x, c));

@@ -5,6 +5,7 @@
 #ifndef M2S_TESTS_OPS_NAIVE_TRAIN_H
 #define M2S_TESTS_OPS_NAIVE_TRAIN_H
 
+#include "core/rng.h"
 #include "ops/naive.h"
 
 static inline naive naive_like(naive t)
@@ -106,6 +107,34 @@ static inline void naive_norm_back(naive diff, naive src, int64_t c, double gamm
             *naive_pixel(diff_src, j, c) += g * gamma / root * slope;
         }
     }
+}
+
+/* One pixel of layer norm, by its Jacobian: dx_i / ds_j = (delta_ij - (1 + x_i x_j) / C) / sqrt(v). */
+static inline void naive_layer_back(naive diff, naive src, naive gamma, int64_t p, double epsilon, naive *out)
+{
+    int64_t channels = src.shape.c;
+    double mean, var;
+
+    naive_layer_statistics(&src.data[p * channels], channels, &mean, &var);
+    double root = sqrt(var + epsilon);
+    for (int64_t i = 0; i < channels; i++) {
+        double xi = (*naive_pixel(src, p, i) - mean) / root, g = *naive_pixel(diff, p, i);
+        out[1].data[i] += g * xi;
+        out[2].data[i] += g;
+        for (int64_t j = 0; j < channels; j++) {
+            double xj = (*naive_pixel(src, p, j) - mean) / root;
+            double slope = (i == j ? 1.0 : 0.0) - (1.0 + xi * xj) / (double)channels;
+            *naive_pixel(out[0], p, j) += g * gamma.data[i] / root * slope;
+        }
+    }
+}
+
+/* The derivative of x Phi(x). */
+static inline double naive_gelu_slope(double x)
+{
+    double phi = exp(-x * x / 2.0) / sqrt(2.0 * acos(-1.0));
+
+    return 0.5 + 0.5 * erf(x / sqrt(2.0)) + x * phi;
 }
 
 /* ---- pools ---- */
@@ -535,6 +564,31 @@ static inline int naive_train(m2s_op op, const naive *in, int count, const m2s_a
                             &out[1].data[c], &out[2].data[c]);
         }
         return 3;
+    case M2S_OP_layer_norm_grad:
+        out[0] = naive_like(in[1]);
+        out[1] = naive_vector(s.c);
+        out[2] = naive_vector(s.c);
+        for (int64_t p = 0; p < naive_pixels(in[0]); p++) {
+            naive_layer_back(in[0], in[1], in[2], p, a->epsilon, out);
+        }
+        return 3;
+    case M2S_OP_drop_path:
+        out[0] = naive_like(in[0]);
+        NAIVE_EACH(*first, n, y, x, c)
+        {
+            double u = m2s_rng_uniform((uint64_t)floor(in[1].data[0]), ((uint64_t)a->begin << 32) + (uint64_t)n);
+            *naive_at(out[0], n, y, x, c) = u < a->alpha ? 0.0 : *naive_at(in[0], n, y, x, c) / (1.0 - a->alpha);
+        }
+        return 1;
+    case M2S_OP_scale_c_grad:
+        out[0] = naive_like(in[1]);
+        out[1] = naive_vector(s.c);
+        NAIVE_EACH(*first, n, y, x, c)
+        {
+            *naive_at(out[0], n, y, x, c) = *naive_at(in[0], n, y, x, c) * in[2].data[c];
+            out[1].data[c] += *naive_at(in[0], n, y, x, c) * *naive_at(in[1], n, y, x, c);
+        }
+        return 2;
     case M2S_OP_sum_pixels:
         out[0] = naive_vector(s.c);
         NAIVE_EACH(*first, n, y, x, c)
@@ -678,6 +732,7 @@ static inline int naive_train(m2s_op op, const naive *in, int count, const m2s_a
                              : op == M2S_OP_scale        ? a->alpha * u
                              : op == M2S_OP_multiply     ? u * v
                              : op == M2S_OP_sigmoid      ? naive_sigmoid(u)
+                             : op == M2S_OP_gelu_grad    ? u * naive_gelu_slope(v)
                              : op == M2S_OP_sigmoid_grad ? u * (v - v * v)
                                                          : NAN; /* without a definition: never passes */
         }

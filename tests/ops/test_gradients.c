@@ -581,6 +581,15 @@ static const gradient_case table[] = {
     { "one pixel", M2S_OP_batch_norm_train, { .epsilon = 0.5 }, "AAAav", { A(1, 1, 1, 3), NORM(3) } },
     { "ReLU", M2S_OP_batch_norm_train, { .epsilon = 1e-5, .relu = 1 }, "AAAav", { A(2, 4, 3, 5), NORM(5) } },
 
+    { "", M2S_OP_layer_norm, { .epsilon = 1e-6 }, "AAA", { A(2, 3, 2, 5), V(5), V(5) } },
+    { "33 channels", M2S_OP_layer_norm, { .epsilon = 1e-5 }, "AAA", { A(1, 2, 3, 33), V(33), V(33) } },
+    { "one channel", M2S_OP_layer_norm, { .epsilon = 0.5 }, "AAA", { A(1, 2, 3, 1), V(1), V(1) } },
+    { "", M2S_OP_gelu, { 0 }, "L", { A(2, 3, 4, 5) } },
+    { "", M2S_OP_scale_c, { 0 }, "AA", { A(2, 3, 4, 5), V(5) } },
+    { "of seven", M2S_OP_drop_path, { .alpha = 0.5, .begin = 2 }, "Aw", { A(7, 1, 2, 3), ONE } },
+    { "gamma alone", M2S_OP_scale_c, { 0 }, "aA", { A(1, 3, 4, 17), V(17) } },
+    { "source alone", M2S_OP_scale_c, { 0 }, "Aa", { A(1, 3, 4, 17), V(17) } },
+
     { "", M2S_OP_relu, { 0 }, "K", { A(2, 3, 4, 5) } },
     { "of three", M2S_OP_add, { 0 }, "AaA", { A(1, 3, 4, 5), A(1, 3, 4, 5), A(1, 3, 4, 5) } },
     { "ReLU", M2S_OP_add, { .relu = 1 }, "AA", { A(1, 3, 4, 5), A(1, 3, 4, 5) } },

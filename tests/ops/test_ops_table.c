@@ -27,13 +27,16 @@ typedef struct op_case {
 } op_case;
 
 /* What the inputs of an operation are. Lower case letters are activations, upper case ones parameters:
- *   a in [-1, 1)   n in [0, 1)   W and B in [-1, 1)   V (variances) in [0.5, 1.5)
+ *   a in [-1, 1)   n in [0, 1)   l in [-6, 6)   W and B in [-1, 1)   V (variances) in [0.5, 1.5)
  *   C (of chained convolutions) scaled so that each keeps the size of its input
  *   S (slopes) scaled by the number of summands in the filter, as a trained batch norm would */
 static const char *const input_kinds[M2S_OP_COUNT] = {
     [M2S_OP_conv2d] = "aWBa",
     [M2S_OP_res2_groups] = "aCBCBCB",
     [M2S_OP_batch_norm] = "aBBBV",
+    [M2S_OP_layer_norm] = "aBB",
+    [M2S_OP_gelu] = "l",
+    [M2S_OP_scale_c] = "aB",
     [M2S_OP_fold_weights] = "WBV",
     [M2S_OP_fold_bias] = "BBBBV",
     [M2S_OP_fold_scale] = "BV",
@@ -113,6 +116,11 @@ static const op_case table[] = {
     { M2S_OP_conv2d, { CONV(1, 1, 1, 4), .relu = 1 }, { A(2, 5, 5, 12), W(8, 3, 3, 3), V(8), A(2, 5, 5, 8) } },
     { M2S_OP_conv2d, { CONV(1, 1, 1, 13) }, { A(1, 6, 7, 13), W(13, 1, 3, 3), V(13) } },
     { M2S_OP_conv2d, { CONV(2, 3, 1, 64) }, { A(1, 9, 10, 64), W(64, 1, 7, 7), V(64) } },
+    { M2S_OP_conv2d, { CONV(1, 3, 1, 96) }, { A(2, 15, 23, 96), W(96, 1, 7, 7), V(96) } }, /* ConvNeXt's */
+    { M2S_OP_conv2d, { CONV(1, 3, 1, 33) }, { A(1, 4, 3, 33), W(33, 1, 7, 7), V(33) } },
+    { M2S_OP_conv2d, { CONV(1, 1, 1, 40), .relu = 1 }, { A(1, 9, 29, 40), W(40, 1, 3, 3), V(40), A(1, 9, 29, 40) } },
+    { M2S_OP_conv2d, { CONV(1, 4, 2, 16) }, { A(1, 9, 30, 16), W(16, 1, 5, 5) } },
+    { M2S_OP_conv2d, { CONV(1, 1, 1, 21) }, { A(1, 1, 1, 21), W(21, 1, 3, 3), V(21) } },
     { M2S_OP_conv2d, { CONV(1, 0, 1, 2) }, { A(1, 6, 7, 64), W(40, 32, 1, 1) } },
     /* more pixels than one piece of work */
     { M2S_OP_conv2d, { CONV(1, 1, 1, 1), .relu = 1 }, { A(2, 33, 31, 26), W(13, 26, 3, 3), V(13) } },
@@ -143,6 +151,18 @@ static const op_case table[] = {
     { M2S_OP_batch_norm, { .epsilon = 1e-5 }, { A(1, 33, 17, 64), V(64), V(64), V(64), V(64) } },
     { M2S_OP_batch_norm, { .epsilon = 1e-5, .relu = 1 }, { A(2, 4, 3, 26), V(26), V(26), V(26), V(26) } },
     { M2S_OP_batch_norm, { .epsilon = 0.5 }, { A(1, 3, 1, 208), V(208), V(208), V(208), V(208) } },
+
+    { M2S_OP_layer_norm, { .epsilon = 1e-6 }, { A(1, 1, 1, 1), V(1), V(1) } },
+    { M2S_OP_layer_norm, { .epsilon = 1e-6 }, { A(2, 5, 7, 13), V(13), V(13) } },
+    { M2S_OP_layer_norm, { .epsilon = 1e-6 }, { A(1, 23, 19, 96), V(96), V(96) } },
+    { M2S_OP_layer_norm, { .epsilon = 1e-5 }, { A(3, 1, 5, 33), V(33), V(33) } },
+    { M2S_OP_layer_norm, { .epsilon = 0.5 }, { A(1, 3, 1, 1030), V(1030), V(1030) } },
+    { M2S_OP_gelu, { 0 }, { A(1, 1, 1, 1) } },
+    { M2S_OP_gelu, { 0 }, { A(2, 5, 7, 13) } },
+    { M2S_OP_gelu, { 0 }, { A(1, 43, 39, 64) } },
+    { M2S_OP_scale_c, { 0 }, { A(1, 1, 1, 1), V(1) } },
+    { M2S_OP_scale_c, { 0 }, { A(2, 5, 7, 13), V(13) } },
+    { M2S_OP_scale_c, { 0 }, { A(1, 23, 19, 96), V(96) } },
 
     { M2S_OP_fold_weights, { .epsilon = 1e-5 }, { W(1, 1, 1, 1), V(1), V(1) } },
     { M2S_OP_fold_weights, { .epsilon = 1e-5 }, { W(26, 13, 3, 3), V(26), V(26) } },
@@ -387,6 +407,7 @@ static void describe(row *r, const op_case *c)
         r->summands = (double)(a->kernel * a->kernel * c->in[0].c);
         break;
     case M2S_OP_channel_sum:
+    case M2S_OP_layer_norm:
         r->summands = (double)c->in[0].c;
         break;
     case M2S_OP_multi_scale_subtract:
@@ -451,7 +472,7 @@ static void prepare(row *r)
         r->in[i] = naive_new(shape.d[0], shape.d[1], shape.d[2], shape.d[3]);
         for (int64_t e = 0; e < m2s_shape_elements(shape); e++) {
             double u = check_random(&state);
-            u = kind == 'n' ? u * 0.5 + 0.5 : kind == 'V' ? 1.0 + 0.5 * u : u * scale;
+            u = kind == 'n' ? u * 0.5 + 0.5 : kind == 'l' ? u * 6.0 : kind == 'V' ? 1.0 + 0.5 * u : u * scale;
             r->in[i].data[e] = (double)(float)u;
         }
     }
@@ -634,6 +655,10 @@ static void run_row(harness *h, const op_case *c, const variant *variants, int v
     row r;
 
     describe(&r, c);
+    if (variants[1].backend != m2s_backend_ref() && module_refuses(c->op)) {
+        variant_count = 1;
+        module_check_refusal(variants[1].backend, h, c->op, c->in, &c->attrs);
+    }
     for (int i = 0; i < variant_count; i++) {
         if (check_case("%s: %s", r.name, variants[i].name)) {
             run_variant(h, &r, &variants[i]);
