@@ -7,31 +7,20 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "net/encoder.h"
 
 #define MAX_CHANNELS 16384
-#define MAX_BLOCKS   64
 #define MAX_KERNEL   31
-
-static const struct preset {
-    const char *name;
-    int32_t stem[3];
-    m2s_res2net_stage stage[4];
-} presets[] = {
-    { "res2net50_v1b_26w_4s", { 32, 32, 64 }, { { 3, 26, 256 }, { 4, 52, 512 }, { 6, 104, 1024 }, { 3, 208, 2048 } } },
-    { "res2net101_v1b_26w_4s",
-      { 32, 32, 64 },
-      { { 3, 26, 256 }, { 4, 52, 512 }, { 23, 104, 1024 }, { 3, 208, 2048 } } },
-    { "res2net_compact", { 16, 16, 32 }, { { 2, 13, 128 }, { 2, 26, 256 }, { 2, 52, 512 }, { 2, 104, 1024 } } },
-};
-
-#define PRESET_COUNT (sizeof presets / sizeof presets[0])
 
 bool m2s_config_set_encoder(m2s_config *config, const char *name)
 {
-    for (size_t i = 0; i < PRESET_COUNT; i++) {
-        if (strcmp(name, presets[i].name) == 0) {
-            memcpy(config->stem, presets[i].stem, sizeof config->stem);
-            memcpy(config->stage, presets[i].stage, sizeof config->stage);
+    const m2s_encoder *family = m2s_encoder_named(name);
+
+    for (int32_t i = 0; family != NULL && i < family->size_count; i++) {
+        const m2s_encoder_size *size = &family->sizes[i];
+        if (strcmp(name, size->name) == 0) {
+            memcpy(config->stem, size->stem, sizeof config->stem);
+            memcpy(config->stage, size->stage, sizeof config->stage);
             snprintf(config->encoder, sizeof config->encoder, "%s", name);
             return true;
         }
@@ -41,12 +30,14 @@ bool m2s_config_set_encoder(m2s_config *config, const char *name)
 
 void m2s_config_name_encoder(m2s_config *config)
 {
-    const char *name = "res2net";
+    const m2s_encoder *family = m2s_encoder_of(config);
+    const char *name = family->family;
 
-    for (size_t i = 0; i < PRESET_COUNT; i++) {
-        if (memcmp(config->stem, presets[i].stem, sizeof config->stem) == 0 &&
-            memcmp(config->stage, presets[i].stage, sizeof config->stage) == 0) {
-            name = presets[i].name;
+    for (int32_t i = 0; i < family->size_count; i++) {
+        const m2s_encoder_size *size = &family->sizes[i];
+        if (memcmp(config->stem, size->stem, sizeof config->stem) == 0 &&
+            memcmp(config->stage, size->stage, sizeof config->stage) == 0) {
+            name = size->name;
         }
     }
     snprintf(config->encoder, sizeof config->encoder, "%s", name);
@@ -121,46 +112,70 @@ static m2snet_status refuse_required(const m2s_json *json, m2snet_error *error)
     return M2SNET_STATUS_OK;
 }
 
-static m2snet_status get_int32s(const m2s_json *object, const char *key, m2s_json_need need, size_t count, int64_t low,
-                                int64_t high, int32_t *values, bool *found, m2snet_error *error)
+/* Where number i of a shape's key stands. */
+static int32_t *shape_number(const m2s_config *config, const m2s_shape_key *key, int32_t i)
 {
-    int64_t wide[4];
-    size_t got = 0;
-    m2snet_status status =
-        m2s_json_get_integers(&source, object, key, need, count, count, low, high, wide, &got, error);
+    const unsigned char *base = (const unsigned char *)config + key->offset + (size_t)i * key->step;
 
-    *found = status == M2SNET_STATUS_OK && m2s_json_find(object, key) != NULL;
-    for (size_t i = 0; i < count && *found; i++) {
-        values[i] = (int32_t)wide[i];
+    return (int32_t *)(uintptr_t)base;
+}
+
+static m2snet_status parse_shape(m2s_config *config, const m2s_encoder *family, const m2s_json *shape,
+                                 m2snet_error *error)
+{
+    int64_t numbers[M2S_SHAPE_NUMBERS];
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    memset(config->stem, 0, sizeof config->stem);
+    memset(config->stage, 0, sizeof config->stage);
+    for (int32_t k = 0; k < family->key_count; k++) {
+        const m2s_shape_key *key = &family->keys[k];
+        size_t count = (size_t)key->count, got = 0;
+        m2s_json_need need = key->optional ? M2S_JSON_OPTIONAL : M2S_JSON_REQUIRED;
+        M2S_TRY(
+            m2s_json_get_integers(&source, shape, key->name, need, count, count, 1, key->most, numbers, &got, error));
+        for (int32_t i = 0; i < key->count && m2s_json_find(shape, key->name) != NULL; i++) {
+            *shape_number(config, key, i) = (int32_t)numbers[i];
+        }
     }
+    m2s_config_name_encoder(config);
+fail:
     return status;
+}
+
+/* The name of a family, or of one of its sizes, which *sized then says. */
+static m2snet_status parse_encoder_name(m2s_config *config, const char *name, bool shaped, bool *sized,
+                                        m2snet_error *error)
+{
+    const m2s_encoder *family = m2s_encoder_named(name);
+    char known[512] = "";
+
+    *sized = m2s_config_set_encoder(config, name);
+    if (*sized || (family != NULL && (shaped || strcmp(name, family->family) == 0))) {
+        snprintf(config->encoder, sizeof config->encoder, "%s", *sized ? name : family->family);
+        return M2SNET_STATUS_OK;
+    }
+    return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
+                    "configuration key \"encoder\": \"%s\" is not known; known are %s", name,
+                    m2s_encoder_names(known, sizeof known));
 }
 
 static m2snet_status parse_encoder(m2s_config *config, const m2s_json *json, bool *sets, m2snet_error *error)
 {
     const char *name = NULL;
     m2s_json *shape = NULL;
-    int32_t blocks[4], width[4], channels[4];
-    bool found = true;
+    bool sized = false;
     m2snet_status status;
 
     M2S_TRY(m2s_json_get_string(&source, json, "encoder", M2S_JSON_OPTIONAL, &name, error));
     M2S_TRY(m2s_json_get_child(&source, json, "encoder_shape", M2S_JSON_OPTIONAL, M2S_JSON_OBJECT, &shape, error));
-    if (shape != NULL) {
-        M2S_TRY(get_int32s(shape, "stem", M2S_JSON_REQUIRED, 3, 1, MAX_CHANNELS, config->stem, &found, error));
-        M2S_TRY(get_int32s(shape, "blocks", M2S_JSON_REQUIRED, 4, 1, MAX_BLOCKS, blocks, &found, error));
-        M2S_TRY(get_int32s(shape, "width", M2S_JSON_REQUIRED, 4, 1, MAX_CHANNELS / 4, width, &found, error));
-        M2S_TRY(get_int32s(shape, "channels", M2S_JSON_REQUIRED, 4, 1, MAX_CHANNELS, channels, &found, error));
-        for (int i = 0; i < 4; i++) {
-            config->stage[i] = (m2s_res2net_stage){ blocks[i], width[i], channels[i] };
-        }
-        m2s_config_name_encoder(config);
-    } else if (name != NULL && strcmp(name, "res2net") != 0 && !m2s_config_set_encoder(config, name)) {
-        return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
-                        "configuration key \"encoder\": \"%s\" is not known; known are %s, %s and %s", name,
-                        presets[0].name, presets[1].name, presets[2].name);
+    if (name != NULL) {
+        M2S_TRY(parse_encoder_name(config, name, shape != NULL, &sized, error));
     }
-    *sets = shape != NULL || (name != NULL && strcmp(name, "res2net") != 0);
+    if (shape != NULL) {
+        M2S_TRY(parse_shape(config, m2s_encoder_of(config), shape, error));
+    }
+    *sets = shape != NULL || sized;
 fail:
     return status;
 }
@@ -353,17 +368,20 @@ static m2snet_status put_int32s(m2s_json *json, const char *key, const int32_t *
 
 static m2snet_status put_encoder(m2s_json *json, const m2s_config *config)
 {
-    const size_t stride = sizeof config->stage[0] / sizeof(int32_t);
+    const m2s_encoder *family = m2s_encoder_of(config);
     m2s_json *shape;
     m2snet_status status;
 
     M2S_TRY(m2s_json_put_string(json, "encoder", config->encoder, NULL));
-    if (strcmp(config->encoder, "res2net") == 0) {
+    if (strcmp(config->encoder, family->family) == 0) {
         M2S_TRY(m2s_json_put_child(json, "encoder_shape", M2S_JSON_OBJECT, &shape, NULL));
-        M2S_TRY(put_int32s(shape, "stem", config->stem, 3, 1));
-        M2S_TRY(put_int32s(shape, "blocks", &config->stage[0].blocks, 4, stride));
-        M2S_TRY(put_int32s(shape, "width", &config->stage[0].width, 4, stride));
-        M2S_TRY(put_int32s(shape, "channels", &config->stage[0].channels, 4, stride));
+        for (int32_t k = 0; k < family->key_count; k++) {
+            const m2s_shape_key *key = &family->keys[k];
+            const int32_t *first = shape_number(config, key, 0);
+            if (!key->optional || *first != 0) {
+                M2S_TRY(put_int32s(shape, key->name, first, key->count, key->step / sizeof *first));
+            }
+        }
     }
 fail:
     return status;

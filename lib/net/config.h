@@ -16,16 +16,18 @@
 #define M2S_MIN_INPUT_PX  33
 #define M2S_MAX_INPUT_PX  8192
 
-typedef struct m2s_res2net_stage {
+/* Of an encoder; what a family has no use for is 0. */
+typedef struct m2s_encoder_stage {
     int32_t blocks;
-    int32_t width;    /* channels of one of the four groups */
+    int32_t width;    /* the family's own meaning; res2net: channels of one of the four groups */
     int32_t channels; /* of the stage's output */
-} m2s_res2net_stage;
+} m2s_encoder_stage;
 
 typedef struct m2s_config {
-    char encoder[32]; /* "res2net50_v1b_26w_4s", "res2net_compact", or "res2net" for any other */
-    int32_t stem[3];  /* output channels of the stem's three convolutions */
-    m2s_res2net_stage stage[4];
+    char encoder[32]; /* a named size, "res2net_compact", or the family's name for any other: "res2net" */
+    int32_t stem[3];  /* the family's own meaning; res2net: output channels of the stem's three convolutions */
+    m2s_encoder_stage stage[4];
+    double drop_path; /* of a training step alone, neither read nor written: branches dropped, at most this often */
     int32_t pyramid_channels;
     int32_t scale[M2S_CONFIG_SCALES]; /* odd, ascending, the first is 1 */
     int32_t scales;                   /* how many; 1 = MSNet */
@@ -41,9 +43,9 @@ typedef struct m2s_config {
 
 /* M2SNet with Res2Net-50 v1b 26w4s, 352 x 352, ImageNet normalisation, threshold 0.5. */
 void m2s_config_default(m2s_config *config);
-/* Sets stem, stages and encoder by a preset's name; false when there is none of that name. */
+/* Sets stem, stages and encoder by a named size of any family; false when there is none of that name. */
 bool m2s_config_set_encoder(m2s_config *config, const char *name);
-/* Names config->encoder after the preset that has these shapes, "res2net" when none has. */
+/* Names config->encoder after the named size of its family that has these shapes, after the family when none has. */
 void m2s_config_name_encoder(m2s_config *config);
 /* "msnet" with one scale, else "m2snet". */
 const char *m2s_config_architecture(const m2s_config *config);

@@ -4,23 +4,84 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/encoder_convnext.h"
 #include "net/encoder_res2net.h"
 #include "net/names.h"
 
-static const m2s_encoder encoders[] = {
-    { "res2net", m2s_encoder_res2net, m2s_encoder_res2net_recognise, false },
+static const m2s_encoder *const encoders[] = {
+    &m2s_encoder_res2net,
+    &m2s_encoder_convnext,
 };
 
 #define ENCODER_COUNT (sizeof encoders / sizeof encoders[0])
 
-const m2s_encoder *m2s_encoder_of(const m2s_config *config)
+const m2s_encoder *m2s_encoder_named(const char *name)
 {
     for (size_t i = 0; i < ENCODER_COUNT; i++) {
-        if (strncmp(config->encoder, encoders[i].family, strlen(encoders[i].family)) == 0) {
-            return &encoders[i];
+        if (strncmp(name, encoders[i]->family, strlen(encoders[i]->family)) == 0) {
+            return encoders[i];
         }
     }
     return NULL;
+}
+
+const m2s_encoder *m2s_encoder_of(const m2s_config *config)
+{
+    return m2s_encoder_named(config->encoder);
+}
+
+const char *m2s_encoder_names(char *text, size_t size)
+{
+    size_t used = 0;
+
+    for (size_t e = 0; e < ENCODER_COUNT; e++) {
+        for (int32_t i = 0; i < encoders[e]->size_count && used < size; i++) {
+            bool last = e + 1 == ENCODER_COUNT && i + 1 == encoders[e]->size_count;
+            const char *between = used == 0 ? "" : last ? " and " : ", ";
+            int written = snprintf(text + used, size - used, "%s%s", between, encoders[e]->sizes[i].name);
+            used += written > 0 ? (size_t)written : 0;
+        }
+    }
+    return text;
+}
+
+bool m2s_encoder_other_name(const m2s_encoder *encoder, const char *key, int32_t which,
+                            char name[M2S_ENCODER_KEY_BYTES])
+{
+    static const char *const prefixes[] = { "", "encoder.", "resnet.", "backbone." };
+    const int32_t count = (int32_t)(sizeof prefixes / sizeof prefixes[0]);
+    size_t skip = strlen(encoder->prefix);
+    char alias[M2S_ENCODER_KEY_BYTES];
+
+    if (strncmp(key, encoder->prefix, skip) != 0 || key[skip] != '.') {
+        return false;
+    }
+    snprintf(alias, sizeof alias, "%s", key + skip + 1);
+    if (which >= count &&
+        (encoder->alias == NULL || !encoder->alias(key + skip + 1, which / count - 1, alias, sizeof alias))) {
+        return false;
+    }
+    snprintf(name, M2S_ENCODER_KEY_BYTES, "%s%.140s", prefixes[which % count], alias);
+    return true;
+}
+
+/* A lookup that knows an encoder's other names. */
+typedef struct wide_lookup {
+    m2s_key_lookup lookup;
+    void *user;
+    const m2s_encoder *encoder;
+} wide_lookup;
+
+static const int64_t *look_widely(void *user, const char *key, int32_t *rank)
+{
+    const wide_lookup *wide = user;
+    const int64_t *dims = wide->lookup(wide->user, key, rank);
+    char name[M2S_ENCODER_KEY_BYTES];
+
+    for (int32_t i = 0; dims == NULL && m2s_encoder_other_name(wide->encoder, key, i, name); i++) {
+        dims = wide->lookup(wide->user, name, rank);
+    }
+    return dims;
 }
 
 static int32_t outputs_of(m2s_key_lookup lookup, void *user, const char *key)
@@ -38,7 +99,7 @@ bool m2s_config_recognise(m2s_config *config, m2s_key_lookup lookup, void *user,
     bool known = keep_encoder;
 
     for (size_t i = 0; i < ENCODER_COUNT && !known; i++) {
-        known = encoders[i].recognise(&found, lookup, user);
+        known = encoders[i]->recognise(&found, look_widely, &(wide_lookup){ lookup, user, encoders[i] });
     }
     if (!known) {
         return false;

@@ -33,26 +33,34 @@ static const m2s_value_info *conv_weights(const m2s_graph *graph, const m2s_valu
     return weights != M2S_NONE && graph->values[weights].shape.kh > 1 ? &graph->values[weights] : NULL;
 }
 
-void m2s_initialise(const m2s_graph *graph, m2s_value value, uint64_t seed, float *elements)
+/* Layer scale begins as next to nothing: at first a block is the identity (ConvNeXt). */
+#define LAYER_SCALE 1e-6f
+
+static float constant_of(const char *name)
+{
+    return ends_with(name, ".weight") || ends_with(name, ".running_var") ? 1.0f
+           : ends_with(name, ".gamma")                                   ? LAYER_SCALE
+                                                                         : 0.0f;
+}
+
+void m2s_initialise(const m2s_graph *graph, m2s_value value, const m2s_encoder *encoder, uint64_t seed, float *elements)
 {
     const m2s_value_info *info = &graph->values[value];
     const m2s_value_info *conv = conv_weights(graph, info);
+    bool encodes = encoder != NULL && m2s_name_encoder_prefix(info->name) > 0;
     uint64_t stream = m2s_rng_stream(seed, info->name);
     int64_t count = m2s_shape_elements(info->shape);
 
-    if (conv == NULL) {
-        bool one = ends_with(info->name, ".weight") || ends_with(info->name, ".running_var");
+    if (conv == NULL || (encodes && conv != info)) { /* an encoder's biases are zeros */
         for (int64_t i = 0; i < count; i++) {
-            elements[i] = one ? 1.0f : 0.0f;
+            elements[i] = constant_of(info->name);
         }
         return;
     }
-    bool encoder = strncmp(info->name, M2S_NAME_ENCODER ".", sizeof M2S_NAME_ENCODER) == 0;
-    double window = (double)(conv->shape.kh * conv->shape.kw);
-    double deviation = sqrt(2.0 / (window * (double)conv->shape.o));
-    double bound = 1.0 / sqrt(window * (double)conv->shape.i);
+    double deviation = encodes ? encoder->deviation(info) : 0.0;
+    double bound = 1.0 / sqrt((double)(conv->shape.kh * conv->shape.kw * conv->shape.i));
     for (int64_t i = 0; i < count; i++) {
-        double drawn = encoder ? deviation * m2s_rng_normal(stream, (uint64_t)i)
+        double drawn = encodes ? deviation * m2s_rng_normal(stream, (uint64_t)i)
                                : bound * (2.0 * m2s_rng_uniform(stream, (uint64_t)i) - 1.0);
         elements[i] = (float)drawn;
     }

@@ -64,10 +64,35 @@ bool m2s_name_is_supervised(const char *key)
     return strncmp(key, "ds", 2) == 0 && key[2] >= '2' && key[2] <= '4' && key[3] == '.';
 }
 
+size_t m2s_name_encoder_prefix(const char *key)
+{
+    static const char *const prefixes[] = { "resnet.", M2S_NAME_ENCODER "." };
+
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        if (strncmp(key, prefixes[i], strlen(prefixes[i])) == 0) {
+            return strlen(prefixes[i]);
+        }
+    }
+    return 0;
+}
+
+/* A classifier's, behind the prefix: linear layers, and the norm in front of ConvNeXt's. */
+static bool is_classifier(const char *key)
+{
+    static const char *const begins[] = { "fc.", "head.", "classifier.", "norm.weight", "norm.bias" };
+
+    for (size_t i = 0; i < sizeof begins / sizeof begins[0]; i++) {
+        if (strncmp(key, begins[i], strlen(begins[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool m2s_name_is_ignored(const char *key)
 {
-    return m2s_name_is_supervised(key) || ends_with(key, ".num_batches_tracked") || strncmp(key, "fc.", 3) == 0 ||
-           strncmp(key, M2S_NAME_ENCODER ".fc.", sizeof M2S_NAME_ENCODER ".fc." - 1) == 0;
+    return m2s_name_is_supervised(key) || ends_with(key, ".num_batches_tracked") ||
+           is_classifier(key + m2s_name_encoder_prefix(key));
 }
 
 bool m2s_name_is_fixed_filter(const char *key, int *kernel, bool *bias)

@@ -5,9 +5,10 @@
 
 #include "graph/graph.h"
 
-#define M2S_NAME_IMAGE       "image"  /* the graph's input, (n, h, w, 3) normalised */
-#define M2S_NAME_LOGITS      "logits" /* its output, (n, h, w, classes) */
-#define M2S_NAME_ENCODER     "resnet" /* prefix of every encoder */
+#define M2S_NAME_IMAGE       "image"   /* the graph's input, (n, h, w, 3) normalised */
+#define M2S_NAME_LOGITS      "logits"  /* its output, (n, h, w, classes) */
+#define M2S_NAME_ENCODER     "encoder" /* prefix of encoders but for Res2Net */
+#define M2S_NAME_DRAW        "draw"    /* a training step's scalar that chance is counted from */
 #define M2S_NAME_HEAD        "output1.0"
 #define M2S_NAME_HEAD_RESULT "output1"
 
@@ -24,6 +25,8 @@ const char *m2s_name_output(m2s_graph *graph, int level);     /* "output3" */
 const char *m2s_name_filter(m2s_graph *graph, int kernel);    /* "conv_3": its batch norm is "conv_3.norm" */
 const char *m2s_name_supervised(m2s_graph *graph, int level); /* "ds3": the head that training has on "output3" */
 
+/* Length of the prefix, dot included, that an encoder's key begins with; 0: it is not an encoder's. */
+size_t m2s_name_encoder_prefix(const char *key);
 /* Keys that checkpoints may have and inference has no use for: the classifier, batch counters, training's heads. */
 bool m2s_name_is_ignored(const char *key);
 bool m2s_name_is_supervised(const char *key); /* "ds3.weight": of a head that training alone has */

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "net/encoder.h"
 #include "net/names.h"
 
 /* ---- configuration ---- */
@@ -94,13 +93,21 @@ int32_t m2s_fit_rank(m2s_shape shape)
     return shape.i == 1 && shape.kh == 1 && shape.kw == 1 ? 1 : 4;
 }
 
+int32_t m2s_fit_file_rank(const m2s_value_info *info)
+{
+    return info->rank != 0 ? info->rank : m2s_fit_rank(info->shape);
+}
+
+/* Sides of 1 at the end may be there or not: a linear layer is a 1x1 convolution, and some files store a vector as
+ * (c, 1, 1). */
 static bool fits(const m2s_weight *weight, m2s_shape shape)
 {
-    int32_t rank = m2s_fit_rank(shape);
+    bool same = weight->rank >= 1 && weight->rank <= 4;
 
-    /* A 1-channel 1x1 convolution looks like a vector here; the file may have either form. */
-    return (weight->rank == rank || (rank == 1 && weight->rank == 4)) &&
-           memcmp(weight->dims, shape.d, (size_t)weight->rank * sizeof shape.d[0]) == 0;
+    for (int32_t i = 0; same && i < 4; i++) {
+        same = shape.d[i] == (i < weight->rank ? weight->dims[i] : 1);
+    }
+    return same;
 }
 
 static bool is_number(m2snet_dtype dtype)
@@ -109,15 +116,43 @@ static bool is_number(m2snet_dtype dtype)
            dtype == M2SNET_DTYPE_BF16;
 }
 
-const m2s_weight *m2s_fit_find(const m2s_store *store, const m2s_value_info *info)
+static m2s_weight *find_by_other_names(const m2s_store *store, const m2s_encoder *encoder, const char *key)
 {
-    const size_t prefix = sizeof M2S_NAME_ENCODER "." - 1;
+    m2s_weight *weight = NULL;
+    char name[M2S_ENCODER_KEY_BYTES];
+
+    for (int32_t i = 0; weight == NULL && m2s_encoder_other_name(encoder, key, i, name); i++) {
+        weight = m2s_store_find(store, name);
+    }
+    return weight;
+}
+
+const m2s_weight *m2s_fit_find(const m2s_store *store, const m2s_encoder *encoder, const m2s_value_info *info)
+{
     const m2s_weight *weight = m2s_store_find(store, info->name);
 
-    if (weight == NULL && strncmp(info->name, M2S_NAME_ENCODER ".", prefix) == 0) {
-        weight = m2s_store_find(store, info->name + prefix);
+    if (weight == NULL) {
+        weight = find_by_other_names(store, encoder, info->name);
     }
     return weight != NULL && is_number(weight->dtype) && fits(weight, info->shape) ? weight : NULL;
+}
+
+m2snet_status m2s_fit_rename(const m2s_graph *graph, const m2s_encoder *encoder, m2s_store *store, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        const m2s_value_info *info = &graph->values[v];
+        if (info->kind != M2S_VALUE_PARAM || m2s_store_find(store, info->name) != NULL) {
+            continue;
+        }
+        m2s_weight *weight = find_by_other_names(store, encoder, info->name);
+        if (weight != NULL) {
+            M2S_TRY(m2s_store_rename(store, weight, info->name, error));
+        }
+    }
+fail:
+    return status;
 }
 
 /* Third-party files store the fixed filters; they must be what the network computes. */
@@ -170,7 +205,7 @@ m2snet_status m2s_fit_check(const m2s_graph *graph, const m2s_store *store, cons
             continue;
         }
         const m2s_weight *weight = m2s_store_find(store, info->name);
-        m2s_dims_string expected = m2s_dims_text(m2s_fit_rank(info->shape), info->shape.d);
+        m2s_dims_string expected = m2s_dims_text(m2s_fit_file_rank(info), info->shape.d);
         if (weight == NULL) {
             const char *reason = m2s_store_skipped(store, info->name);
             t.missing++;

@@ -4,7 +4,7 @@
 #define M2S_RUN_FIT_H
 
 #include "backends/backend.h"
-#include "net/config.h"
+#include "net/encoder.h"
 #include "weights/store.h"
 
 #define M2S_METADATA_CONFIG "m2snet.config"
@@ -29,12 +29,18 @@ m2snet_status m2s_fit_check_finite(const m2s_host *host, const m2s_graph *graph,
 m2snet_status m2s_fit_views(m2s_memory *memory, const m2s_graph *graph, const m2s_store *store, const char *prefix,
                             m2s_param_view **views, m2snet_error *error);
 
-/* The weight of store for a parameter: numbers in its shape, under its key or, an encoder's, under its key without the
- * prefix, as classifiers store it. NULL: there is none. */
-const m2s_weight *m2s_fit_find(const m2s_store *store, const m2s_value_info *info);
+/* The weight of store for a parameter: numbers in its shape, under its key or, an encoder's, under another of its names
+ * (m2s_encoder_other_name): so an encoder comes from a classifier's file. NULL: there is none. */
+const m2s_weight *m2s_fit_find(const m2s_store *store, const m2s_encoder *encoder, const m2s_value_info *info);
 
-/* Rank of a parameter in files: 4 for convolution weights, 1 for vectors. */
+/* Weights of the encoder that store has under other names get the network's. */
+m2snet_status m2s_fit_rename(const m2s_graph *graph, const m2s_encoder *encoder, m2s_store *store, m2snet_error *error);
+
+/* Rank of a tensor of this shape: 4 for convolution weights, 1 for vectors. */
 int32_t m2s_fit_rank(m2s_shape shape);
+/* Rank of a parameter in model files: 2 for linear layers' weights, else the above. Files with another number of sides
+ * of 1 at the end are read too. */
+int32_t m2s_fit_file_rank(const m2s_value_info *info);
 
 /* Elements of all trainable parameters of graph: weights, biases and norms, without running statistics. */
 uint64_t m2s_fit_parameters(const m2s_graph *graph);

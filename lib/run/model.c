@@ -76,6 +76,7 @@ static m2snet_status complete(m2snet_model *model, m2s_control *control, m2snet_
 
     M2S_TRY(m2s_net_build(&context->memory, &model->config, 1, model->config.input_height, model->config.input_width,
                           M2SNET_DTYPE_F32, &graph, error));
+    M2S_TRY(m2s_fit_rename(graph, m2s_encoder_of(&model->config), model->store, error));
     M2S_TRY(m2s_fit_check(graph, model->store, &model->config, &context->log, error));
     M2S_TRY(m2s_fit_check_finite(&context->host, graph, model->store, control, error));
     model->parameters = m2s_fit_parameters(graph);
@@ -197,18 +198,19 @@ static m2snet_status add_tensor(m2snet_model *model, const m2s_graph *graph, m2s
                                 const m2s_store *from, int32_t *taken, m2snet_error *error)
 {
     const m2s_value_info *info = &graph->values[value];
-    const m2s_weight *weight = from != NULL ? m2s_fit_find(from, info) : NULL;
+    const m2s_encoder *encoder = m2s_encoder_of(&model->config);
+    const m2s_weight *weight = from != NULL ? m2s_fit_find(from, encoder, info) : NULL;
     m2s_weight_desc desc = { .name = info->name,
                              .name_bytes = strlen(info->name),
                              .dtype = M2SNET_DTYPE_F32,
-                             .rank = m2s_fit_rank(info->shape),
+                             .rank = m2s_fit_file_rank(info),
                              .dims = info->shape.d };
     void *elements;
     m2snet_status status;
 
     M2S_TRY(m2s_store_add(model->store, &desc, NULL, &elements, error));
     if (weight == NULL) {
-        m2s_initialise(graph, value, seed, elements);
+        m2s_initialise(graph, value, encoder, seed, elements);
         return status;
     }
     M2S_TRY(m2s_weight_read_float(weight, 0, weight->count, elements, error));

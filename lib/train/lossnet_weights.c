@@ -231,7 +231,7 @@ m2snet_status m2s_lossnet_create(m2snet_context *context, const char *family, ui
                                  .rank = m2s_fit_rank(info->shape),
                                  .dims = info->shape.d };
         M2S_TRY(m2s_store_add(lossnet->store, &desc, NULL, &elements, error));
-        m2s_initialise(graph, v, seed, elements);
+        m2s_initialise(graph, v, NULL, seed, elements);
     }
     *created = lossnet;
     lossnet = NULL;

@@ -41,7 +41,7 @@ static bool ends_with(const char *text, const char *end)
 
 static bool is_encoder(const char *name)
 {
-    return begins_with(name, M2S_NAME_ENCODER ".");
+    return m2s_name_encoder_prefix(name) > 0;
 }
 
 static bool is_running(const char *name)

@@ -28,7 +28,7 @@ static void draw(const m2snet_trainer *trainer, const m2s_graph *graph, const ch
     float *narrow = numbers;
     double *wide = numbers;
 
-    m2s_initialise(graph, m2s_graph_find(graph, name), trainer->options.seed, narrow);
+    m2s_initialise(graph, m2s_graph_find(graph, name), NULL, trainer->options.seed, narrow);
     for (size_t i = count; entry->dtype == M2SNET_DTYPE_F64 && i-- > 0;) { /* from the end: in place */
         wide[i] = (double)narrow[i];
     }

@@ -362,6 +362,25 @@ m2s_weight *m2s_store_find(const m2s_store *store, const char *name)
     return find(store, name, bytes, hash_name(name, bytes));
 }
 
+m2snet_status m2s_store_rename(m2s_store *store, m2s_weight *weight, const char *name, m2snet_error *error)
+{
+    size_t bytes = strlen(name);
+    char *copy = keep_text(store, name, bytes);
+
+    if (copy == NULL) {
+        return m2s_fail_memory(error, "the weights' table", bytes);
+    }
+    weight->name = copy;
+    memset(store->slots, 0, store->slot_count * sizeof *store->slots);
+    for (size_t i = 0; i < store->count; i++) {
+        if (store->weights[i] == weight) {
+            store->hashes[i] = hash_name(name, bytes);
+        }
+        enter(store, store->slots, store->slot_count, i);
+    }
+    return M2SNET_STATUS_OK;
+}
+
 size_t m2s_store_bytes(const m2s_store *store)
 {
     return store->data_bytes;

@@ -78,7 +78,9 @@ const char *m2s_store_format(const m2s_store *store);
 size_t m2s_store_count(const m2s_store *store);
 m2s_weight *m2s_store_at(const m2s_store *store, size_t index);       /* in the file's order; NULL outside */
 m2s_weight *m2s_store_find(const m2s_store *store, const char *name); /* NULL: not there */
-size_t m2s_store_bytes(const m2s_store *store);                       /* of all weights' data */
+/* Gives a weight of store another name, which no other weight may have. */
+m2snet_status m2s_store_rename(m2s_store *store, m2s_weight *weight, const char *name, m2snet_error *error);
+size_t m2s_store_bytes(const m2s_store *store); /* of all weights' data */
 
 /* Entries of a file that are no weights. reason continues "in the file it is": "a number", "an object of
  * argparse.Namespace". m2s_store_skipped gives the reason for a name, or NULL. */

@@ -165,7 +165,7 @@ static m2s_store *fill_store(m2s_memory *memory, const m2s_graph *graph, const c
         m2s_weight_desc desc = { .name = name,
                                  .name_bytes = strlen(name),
                                  .dtype = M2SNET_DTYPE_F32,
-                                 .rank = m2s_fit_rank(info->shape),
+                                 .rank = m2s_fit_file_rank(info),
                                  .dims = info->shape.d };
         assert_int_equal(m2s_store_add(store, &desc, NULL, &data, NULL), M2SNET_STATUS_OK);
         fill(name,
