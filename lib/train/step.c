@@ -27,11 +27,6 @@ void m2s_recipe_default(m2s_recipe *recipe)
     m2s_objective_default(&recipe->objective);
 }
 
-static bool begins_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
-}
-
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
@@ -88,10 +83,12 @@ static m2snet_status build_forward(m2s_memory *memory, const m2s_config *config,
 {
     m2s_value supervised[M2S_SUPERVISED_MAPS];
     int32_t supervised_count = 0;
+    m2s_config dropping = *config;
     m2s_graph *graph = NULL;
     m2snet_status status;
 
-    M2S_TRY(m2s_net_build(memory, config, n, h, w, dtype, &graph, error));
+    dropping.drop_path = recipe->drop_path;
+    M2S_TRY(m2s_net_build(memory, &dropping, n, h, w, dtype, &graph, error));
     if (recipe->supervision != M2S_SUPERVISION_FINAL) {
         supervised_count = m2s_net_supervise(graph, config, supervised);
         M2S_TRY(m2s_graph_finish(graph, error));

@@ -30,6 +30,7 @@ typedef struct m2s_recipe {
     double clip_norm;       /* of all gradients together; 0 = no clipping */
     int32_t accumulate;     /* runs for each update, >= 1; gradients are averaged */
     double ema_decay;       /* of averaged parameters; 0 = none */
+    double drop_path;       /* encoders that have it: how often the last branch is left out for a picture; 0 = never */
     bool recompute;         /* less memory, more time: pass_recompute. The same numbers */
     bool keep_gradients;    /* every parameter's gradient is an output, "gradient/KEY" (tests, inspection) */
 } m2s_recipe;
@@ -38,7 +39,8 @@ typedef struct m2s_recipe {
 void m2s_recipe_default(m2s_recipe *recipe);
 
 /* Scalar inputs of a step graph, to be written before every run. */
-#define M2S_NAME_RATE        "rate"        /* learning rate of the head's group */
+#define M2S_NAME_RATE "rate" /* learning rate of the head's group */
+/* M2S_NAME_DRAW (net/names.h): drop_path > 0: a whole number below 2^24, another one for each run */
 #define M2S_NAME_LOSS_SCALE  "loss_scale"  /* gradient of the objective: 1 in F32 */
 #define M2S_NAME_BOUNDARY    "boundary"    /* 1: this run ends with an update; 0: it only adds gradients */
 #define M2S_NAME_KEEP        "keep"        /* accumulate > 1: 0 in the first run after an update, else 1 */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/rng.h"
 #include "net/names.h"
 #include "train/trainer_model.h"
 #include "train/trainer_options.h"
@@ -249,6 +250,14 @@ static m2snet_status write_scalar(m2snet_trainer *trainer, m2s_program *program,
     return m2s_scalar_write(program, m2s_trainer_dtype(trainer), name, value, error);
 }
 
+/* What chance in the step about to run is counted from: of seed and step, in 24 bits, which a float holds exactly. */
+static double draw_of(const m2snet_trainer *trainer)
+{
+    uint64_t stream = m2s_rng_stream(trainer->options.seed, M2S_NAME_DRAW);
+
+    return (double)(m2s_rng_bits(stream, (uint64_t)trainer->position.step) >> 40);
+}
+
 static m2snet_status write_scalars(m2snet_trainer *trainer, m2s_program *program, double rate, m2snet_error *error)
 {
     const m2s_recipe *recipe = &trainer->recipe;
@@ -259,6 +268,7 @@ static m2snet_status write_scalars(m2snet_trainer *trainer, m2s_program *program
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_RATE, rate, error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_LOSS_SCALE, 1.0, error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_BOUNDARY, p->pending + 1 == recipe->accumulate, error));
+    M2S_TRY(write_scalar(trainer, program, M2S_NAME_DRAW, draw_of(trainer), error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_KEEP, p->pending > 0, error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_CORRECTION1, 1.0 - pow(recipe->momentum, next), error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_CORRECTION2, 1.0 - pow(recipe->beta2, next), error));

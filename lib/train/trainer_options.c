@@ -88,6 +88,7 @@ static m2snet_status check_numbers(const m2snet_trainer_options *o, m2snet_error
         { "clip_norm", o->clip_norm, 0.0, 1e12 },
         { "accumulate", o->accumulate, 1, 65536 },
         { "ema_decay", o->ema_decay, 0.0, 0.9999999 },
+        { "drop_path", o->drop_path, 0.0, 0.9 },
         { "max_bad_steps", o->max_bad_steps, 1, 1000000 },
         { "max_plans", o->max_plans, 1, M2S_TRAINER_MAX_PLANS },
     };
@@ -174,6 +175,7 @@ m2snet_status m2s_trainer_options_import(const m2snet_model *model, const m2snet
     recipe->clip_norm = o->clip_norm;
     recipe->accumulate = o->accumulate;
     recipe->ema_decay = o->ema_decay;
+    recipe->drop_path = o->drop_path;
     recipe->recompute = o->recompute != 0;
 fail:
     return status;
@@ -253,6 +255,9 @@ static m2snet_status put_options(const m2snet_trainer *trainer, m2s_json *json, 
     M2S_TRY(m2s_json_put_bool(json, "freeze_encoder", o->freeze_encoder != 0, error));
     M2S_TRY(m2s_json_put_bool(json, "freeze_batch_norm", o->freeze_batch_norm != 0, error));
     M2S_TRY(m2s_json_put_number(json, "ema_decay", o->ema_decay, error));
+    if (o->drop_path > 0.0) { /* states of before it was there go on */
+        M2S_TRY(m2s_json_put_number(json, "drop_path", o->drop_path, error));
+    }
     M2S_TRY(m2s_json_put_integer(json, "seed", (int64_t)o->seed, error));
     M2S_TRY(m2s_json_put_string(json, "precision",
                                 o->precision == M2SNET_PRECISION_F64    ? "f64"

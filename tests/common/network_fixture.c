@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "net/lossnet.h"
+#include "net/names.h"
 #include "net/network.h"
 #include "run/fit.h"
 #include "run/pack_cache.h"
@@ -79,7 +80,8 @@ static element_rule golden_rule(const char *name, m2s_shape shape)
     if (m2s_fit_rank(shape) > 1) {
         return (element_rule){ true, sqrt(3.0 / (double)(shape.i * shape.kh * shape.kw)), 0.0, 1.0 };
     }
-    return ends_with(name, "bias") ? (element_rule){ true, 0.1, 0.0, 1.0 } : (element_rule){ true, 1.0, 1.0, 0.1 };
+    return ends_with(name, "bias") || ends_with(name, "gamma") ? (element_rule){ true, 0.1, 0.0, 1.0 }
+                                                               : (element_rule){ true, 1.0, 1.0, 0.1 };
 }
 
 static double norm_gain(const char *name)
@@ -139,9 +141,14 @@ static bool has_statistics(const m2s_graph *graph, const char *name)
     return m2s_graph_find(graph, key) != M2S_NONE;
 }
 
+/* Truth was made with "resnet." in front of every encoder's keys. */
 static void fill(const char *name, element_rule rule, float *numbers, int64_t count)
 {
-    uint64_t hash = hash_of(name);
+    char key[160];
+    size_t prefix = m2s_name_encoder_prefix(name);
+
+    snprintf(key, sizeof key, "%s%s", prefix > 0 ? "resnet." : "", name + prefix);
+    uint64_t hash = hash_of(key);
 
     for (int64_t i = 0; i < count; i++) {
         double u = uniform_of(hash, (uint64_t)i);

@@ -372,6 +372,8 @@ static double summands_of(const train_case *c)
         return (double)a->kernel * a->kernel;
     case M2S_OP_resize_grad:
         return 4.0 + 4.0 * pixels / (double)(c->in[0].n * a->h * a->w);
+    case M2S_OP_layer_norm_grad:
+        return pixels + (double)c->in[0].c;
     case M2S_OP_sum_squares:
         return (double)(m2s_shape_elements(c->in[0]) + m2s_shape_elements(c->in[2]));
     default: /* sums over pixels, of the first input that is no scalar */

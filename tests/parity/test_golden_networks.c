@@ -148,13 +148,21 @@ static void test_gaussian(void **state)
     check_network("m2snet_gauss", &config);
 }
 
+static void test_convnext_base(void **state)
+{
+    m2s_config config;
+
+    (void)state;
+    m2s_config_default(&config);
+    assert_true(m2s_config_set_encoder(&config, "convnext_base"));
+    check_network("m2snet_convnext_base", &config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_m2snet),
-        cmocka_unit_test(test_msnet),
-        cmocka_unit_test(test_scales_1357),
-        cmocka_unit_test(test_gaussian),
+        cmocka_unit_test(test_m2snet),   cmocka_unit_test(test_msnet),         cmocka_unit_test(test_scales_1357),
+        cmocka_unit_test(test_gaussian), cmocka_unit_test(test_convnext_base),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,7 @@ static const struct {
     { "{\"variant\": {\"reduce_x1\": true}}", 27692585 + 37056, 16844005376 + 36864 * 88 * 88,
       8909225984 + 36864 * 64 * 64 },
     { "{\"scales\": [1], \"variant\": {\"levels\": 4}}", 26253097, 14702944256, 7776763904 },
+    { "{\"encoder\": \"convnext_base\"}", 89965825, 43092943872, 22792962048 },
     { "{\"encoder\": \"res2net_compact\", \"pyramid_channels\": 32}", 4477955, 0, 0 }, /* the demo model's card */
 };
 

@@ -479,7 +479,8 @@ TrainerOptions = _struct(
     int32_t max_plans;
     uint64_t memory_limit_bytes;
     m2snet_supervision supervision;
-    int32_t rate_per_epoch;""",
+    int32_t rate_per_epoch;
+    double drop_path;""",
 )
 TrainRow = _struct(
     "m2snet_train_row",

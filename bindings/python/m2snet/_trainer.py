@@ -193,7 +193,8 @@ class Trainer(Owner):
         epochs and steps_per_epoch: what it spans when steps are the caller's (fit knows both). rate_per_epoch: the rate
         changes between epochs alone.
     clip_norm: of all gradients together; 0: none. accumulate: steps for each update.
-    freeze_encoder, freeze_batch_norm. ema_decay: of averaged weights; 0: none. recompute: less memory, more time.
+    freeze_encoder, freeze_batch_norm. ema_decay: of averaged weights; 0: none. drop_path: how often
+        ConvNeXt's last block is left out for a picture; 0: never. recompute: less memory, more time.
     max_bad_steps: so many steps in a row that are not finite end the training with DivergedError.
     seed: of batches and augmentation. precision: "f32", "f64" on backend "ref", "tf32" on "cuda". max_plans, memory_limit_bytes.
 
@@ -226,6 +227,7 @@ class Trainer(Owner):
         freeze_encoder: Optional[bool] = None,
         freeze_batch_norm: Optional[bool] = None,
         ema_decay: Optional[float] = None,
+        drop_path: Optional[float] = None,
         recompute: Optional[bool] = None,
         max_bad_steps: Optional[int] = None,
         seed: int = 0,
@@ -256,6 +258,7 @@ class Trainer(Owner):
             "freeze_encoder": freeze_encoder,
             "freeze_batch_norm": freeze_batch_norm,
             "ema_decay": ema_decay,
+            "drop_path": drop_path,
             "recompute": recompute,
             "max_bad_steps": max_bad_steps,
             "seed": seed,
