@@ -316,6 +316,18 @@ M2SNET_API int32_t m2snet_model_tensor_count(const m2snet_model *model);
 M2SNET_API m2snet_status m2snet_model_tensor_info(const m2snet_model *model, int32_t index, m2snet_tensor_info *info,
                                                   m2snet_error *error);
 
+/* The tensors inside the network that have a name, in the order in which they are computed: the encoder's levels
+ * ("enc1" to "enc5") and blocks, the subtraction units ("x5_x4"), the decoder's inputs and outputs ("level1",
+ * "output2"), "logits". */
+typedef struct m2snet_feature_info {
+    size_t struct_size;
+    const char *name;
+    int64_t h, w, c; /* rows, columns, channels for a picture of the model's default input size */
+} m2snet_feature_info;
+M2SNET_API int32_t m2snet_model_feature_count(const m2snet_model *model);
+M2SNET_API m2snet_status m2snet_model_feature_info(const m2snet_model *model, int32_t index, m2snet_feature_info *info,
+                                                   m2snet_error *error);
+
 /* Runs the vector stored in the file and compares with its stored result: OK; MISMATCH with the largest
  * difference in the message; UNSUPPORTED when the file has none. largest_difference (logits) may be NULL. */
 M2SNET_API m2snet_status m2snet_model_selftest(m2snet_model *model, double *largest_difference, m2snet_error *error);
@@ -459,6 +471,16 @@ M2SNET_API m2snet_status m2snet_image_overlay(m2snet_context *context, const m2s
 
 typedef struct m2snet_result m2snet_result;
 
+/* Which mirror images of the input a prediction is the mean of, besides the input itself; bits. */
+typedef enum m2snet_mirror {
+    M2SNET_MIRROR_NONE = 0,
+    M2SNET_MIRROR_HORIZONTAL = 1, /* left and right exchanged */
+    M2SNET_MIRROR_VERTICAL = 2,   /* top and bottom exchanged */
+    M2SNET_MIRROR_BOTH = 3        /* each, and both at once: four inputs */
+} m2snet_mirror;
+
+#define M2SNET_MAX_ENSEMBLE 31
+
 typedef struct m2snet_predict_options {
     size_t struct_size;
     double threshold;              /* 0..1; negative (default) = the model's. mask = map >= ceil(255 threshold) */
@@ -481,12 +503,25 @@ typedef struct m2snet_predict_options {
     int32_t label_map; /* 1: also m2snet_result_labels */
     uint8_t *labels;   /* caller's buffer for it; may be NULL */
     ptrdiff_t labels_stride_bytes;
+    int32_t tiles;    /* 1: the picture (or region) keeps its size, and the session's input is a window that slides over
+                       * it. A picture smaller than the window lies in the middle of zeros (the mean colour) */
+    double tile_step; /* largest distance of neighbouring windows, a share of their sides, 0.05..1; 0.5 */
+    m2snet_mirror mirror;
+    m2snet_session *const *ensemble; /* more sessions, of models of as many classes and with the same input size; all */
+    int32_t ensemble_count;          /* are in use during the call. 0 (default) .. M2SNET_MAX_ENSEMBLE */
+    const char *const *features;     /* names of tensors inside the network to copy into the result; */
+    int32_t feature_count;           /* default 0 */
+    const char *gradcam; /* name of a tensor whose Grad-CAM map the result gets; NULL = none. Both look into one run of
+                          * one network: not with tiles, mirror or an ensemble */
 } m2snet_predict_options;
 M2SNET_API void m2snet_predict_options_init(m2snet_predict_options *options);
 
 /* Pixels in, mask out. The picture is resized to the session's input size (Pillow BILINEAR), normalised, run, and
  * the probabilities are resized back: as float (triangle filter) and as the 8-bit map of the released code (255 p
- * truncated, then Pillow BILINEAR), never stretched. */
+ * truncated, then Pillow BILINEAR), never stretched.
+ * With tiles, mirror or an ensemble the logits are means: over windows, weighted with a Gaussian around each window's
+ * centre (sigma an eighth of its side), over mirrored inputs, turned back, and over models. A single window's are taken
+ * as they are; a symmetric input gives a symmetric mean, bit for bit. The receipt says what was done. */
 M2SNET_API m2snet_status m2snet_predict(m2snet_session *session, const m2snet_image *image,
                                         const m2snet_predict_options *options, m2snet_result **result,
                                         m2snet_error *error);
@@ -529,6 +564,23 @@ M2SNET_API m2snet_status m2snet_result_component(const m2snet_result *result, in
 M2SNET_API m2snet_status m2snet_result_contour(m2snet_result *result, int32_t index, const int32_t **points,
                                                int32_t *count, m2snet_error *error);
 
+/* A tensor inside the network, as m2snet_predict_options.features asked for it. */
+typedef struct m2snet_feature {
+    size_t struct_size;
+    const char *name;
+    int64_t h, w, c;   /* rows, columns, channels: at the network's scale, not the picture's */
+    const float *data; /* dense, channels last */
+} m2snet_feature;
+M2SNET_API int32_t m2snet_result_feature_count(const m2snet_result *result);
+M2SNET_API m2snet_status m2snet_result_feature(const m2snet_result *result, int32_t index, m2snet_feature *feature,
+                                               m2snet_error *error);
+/* The Grad-CAM map (Selvaraju et al. 2017) of the tensor that m2snet_predict_options.gradcam names: where that tensor
+ * speaks for the mask. y is the mean logit inside the mask (of the whole input, where the mask is empty); each
+ * channel's weight is the mean of y's gradient in it; the map is the weighted sum of the channels, 0 where negative,
+ * resized to the picture (triangle filter), 0 outside the region. Dense, width x height, in y's unit: not scaled to
+ * 0..1. NULL when it was not asked for. */
+M2SNET_API const float *m2snet_result_gradcam(const m2snet_result *result);
+
 /* The inference receipt: what was run on what. */
 typedef struct m2snet_receipt {
     size_t struct_size;
@@ -549,6 +601,10 @@ typedef struct m2snet_receipt {
     int32_t found;
     double presence;
     double milliseconds_pre, milliseconds_network, milliseconds_post; /* network: of the whole batch */
+    const char *views;    /* "whole picture", "35 windows, step 0.50, Gaussian weights, mirrored both ways, 5 models" */
+    int32_t windows;      /* 1: the whole picture, or a single window */
+    int32_t models;       /* 1 + ensemble_count */
+    const char *ensemble; /* SHA-256 of the ensemble's other models, one a line; "" for none */
 } m2snet_receipt;
 M2SNET_API m2snet_status m2snet_result_receipt(const m2snet_result *result, m2snet_receipt *receipt,
                                                m2snet_error *error);

@@ -268,6 +268,34 @@ fail:
     return m2s_memory_explain(&result->model->context->memory, status, error);
 }
 
+int32_t m2snet_result_feature_count(const m2snet_result *result)
+{
+    return result != NULL ? result->feature_count : 0;
+}
+
+m2snet_status m2snet_result_feature(const m2snet_result *result, int32_t index, m2snet_feature *feature,
+                                    m2snet_error *error)
+{
+    M2S_REQUIRE(result);
+    if (index < 0 || index >= result->feature_count) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "feature %d: the result has %d", index,
+                        result->feature_count);
+    }
+    const m2s_result_feature *found = &result->features[index];
+    m2snet_feature known = { .struct_size = sizeof known,
+                             .name = found->row->name,
+                             .h = found->shape.h,
+                             .w = found->shape.w,
+                             .c = found->shape.c,
+                             .data = found->numbers };
+    return m2s_options_export("m2snet_feature", &known, sizeof known, feature, error);
+}
+
+const float *m2snet_result_gradcam(const m2snet_result *result)
+{
+    return result != NULL ? result->gradcam : NULL;
+}
+
 m2snet_status m2snet_result_receipt(const m2snet_result *result, m2snet_receipt *receipt, m2snet_error *error)
 {
     M2S_REQUIRE(result);

@@ -170,6 +170,26 @@ m2snet_status m2snet_model_tensor_info(const m2snet_model *model, int32_t index,
     return m2s_options_export("m2snet_tensor_info", &known, sizeof known, info, error);
 }
 
+int32_t m2snet_model_feature_count(const m2snet_model *model)
+{
+    return model != NULL ? model->feature_count : 0;
+}
+
+m2snet_status m2snet_model_feature_info(const m2snet_model *model, int32_t index, m2snet_feature_info *info,
+                                        m2snet_error *error)
+{
+    M2S_REQUIRE(model);
+    if (index < 0 || index >= model->feature_count) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "feature %d: the network has %d", index,
+                        model->feature_count);
+    }
+    const m2s_feature_row *row = &model->features[index];
+    m2snet_feature_info known = {
+        .struct_size = sizeof known, .name = row->name, .h = row->shape.h, .w = row->shape.w, .c = row->shape.c
+    };
+    return m2s_options_export("m2snet_feature_info", &known, sizeof known, info, error);
+}
+
 m2snet_status m2snet_model_selftest(m2snet_model *model, double *largest_difference, m2snet_error *error)
 {
     M2S_REQUIRE(model);
@@ -231,7 +251,7 @@ m2snet_status m2snet_session_plan_info(m2snet_session *session, int64_t n, int64
     M2S_TRY(m2s_session_enter(session, error));
     for (int32_t i = 0; i < session->plan_count; i++) {
         const m2s_session_plan *known_plan = &session->plans[i];
-        known.compiled |= known_plan->n == n && known_plan->h == h && known_plan->w == w;
+        known.compiled |= known_plan->look == NULL && known_plan->n == n && known_plan->h == h && known_plan->w == w;
     }
     status = m2s_session_plan_for(session, n, h, w, NULL, &program, error);
     if (status == M2SNET_STATUS_OK) {

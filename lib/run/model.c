@@ -14,6 +14,7 @@
 #include "net/initialise.h"
 #include "net/network.h"
 #include "run/fit.h"
+#include "run/look.h"
 #include "run/pack_cache.h"
 #include "weights/load.h"
 
@@ -61,6 +62,8 @@ void m2s_model_release(m2snet_model *model)
     m2s_pack_cache_destroy(model->packs);
     m2s_store_destroy(model->store);
     m2s_free(&context->memory, model->config_json);
+    m2s_free(&context->memory, model->features);
+    m2s_free(&context->memory, model->feature_names);
     m2s_free(&context->memory, model);
     m2s_context_release(context);
 }
@@ -79,6 +82,7 @@ static m2snet_status complete(m2snet_model *model, m2s_control *control, m2snet_
     M2S_TRY(m2s_fit_rename(graph, m2s_encoder_of(&model->config), model->store, error));
     M2S_TRY(m2s_fit_check(graph, model->store, &model->config, &context->log, error));
     M2S_TRY(m2s_fit_check_finite(&context->host, graph, model->store, control, error));
+    M2S_TRY(m2s_look_list(model, graph, error));
     model->parameters = m2s_fit_parameters(graph);
     model->multiply_adds = m2s_graph_multiply_adds(graph);
     model->weight_bytes = m2s_store_bytes(model->store);

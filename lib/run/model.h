@@ -9,6 +9,12 @@
 #include "run/context.h"
 #include "weights/store.h"
 
+/* A tensor inside the network that can be asked for by name. */
+typedef struct m2s_feature_row {
+    const char *name;
+    m2s_shape shape; /* at the default input size, one picture */
+} m2s_feature_row;
+
 struct m2snet_model {
     atomic_int references;
     m2snet_context *context;
@@ -16,6 +22,9 @@ struct m2snet_model {
     m2s_config config;
     char *config_json;
     m2s_pack_cache *packs;
+    m2s_feature_row *features;
+    char *feature_names; /* holds the names */
+    int32_t feature_count;
     uint64_t parameters, multiply_adds;
     size_t weight_bytes;
 };

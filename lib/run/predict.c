@@ -2,20 +2,17 @@
 #include "run/predict.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "core/options.h"
 #include "image/label_map.h"
-#include "image/preprocess.h"
+#include "run/inside.h"
 #include "run/receipt.h"
-
-/* Pictures computed in one run of the network: enough to fill the threads, few enough to keep the arena small. */
-#define MAX_BATCH 4
 
 void m2s_predict_options_default(m2snet_predict_options *options)
 {
-    *options =
-        (m2snet_predict_options){ .struct_size = sizeof *options, .threshold = -1.0, .presence_min_area_px = -1.0 };
+    *options = (m2snet_predict_options){
+        .struct_size = sizeof *options, .threshold = -1.0, .presence_min_area_px = -1.0, .tile_step = 0.5
+    };
 }
 
 typedef struct job {
@@ -24,9 +21,8 @@ typedef struct job {
     m2s_postprocess_options post;
     double threshold;
     m2s_control control;
-    float *pixels; /* MAX_BATCH prepared pictures */
-    double *wide;  /* the same and then the logits in double, for precision F64 */
-    float *logits; /* of MAX_BATCH pictures */
+    m2s_views views;
+    m2s_look look; /* the options' features */
 } job;
 
 /* Rows of the caller's buffer must not overlap, nor lie beyond any memory. */
@@ -88,51 +84,6 @@ fail:
     return status;
 }
 
-static size_t input_pixels(const m2snet_session *session)
-{
-    return (size_t)session->options.input_width * (size_t)session->options.input_height;
-}
-
-static m2snet_status allocate(job *j, int32_t count, m2snet_error *error)
-{
-    m2s_memory *memory = &j->session->model->context->memory;
-    size_t batch = (size_t)(count < MAX_BATCH ? count : MAX_BATCH), pixels = batch * input_pixels(j->session);
-    size_t classes = (size_t)j->session->model->config.classes;
-    bool wide = m2s_session_dtype(j->session) == M2SNET_DTYPE_F64;
-
-    j->pixels = m2s_alloc_array(memory, 3 * pixels, sizeof *j->pixels);
-    j->logits = m2s_alloc_array(memory, classes * pixels, sizeof *j->logits);
-    j->wide = wide ? m2s_alloc_array(memory, (3 + classes) * pixels, sizeof *j->wide) : NULL;
-    if (j->pixels == NULL || j->logits == NULL || (wide && j->wide == NULL)) {
-        return m2s_fail_memory(error, "prepared pictures", (3 + classes) * pixels * sizeof *j->pixels);
-    }
-    return M2SNET_STATUS_OK;
-}
-
-static m2snet_status run_network(job *j, int32_t batch, m2snet_error *error)
-{
-    m2snet_session *session = j->session;
-    size_t in = 3 * (size_t)batch * input_pixels(session);
-    size_t out = (size_t)session->model->config.classes * (size_t)batch * input_pixels(session);
-    m2s_program *program;
-    m2snet_status status;
-
-    M2S_TRY(m2s_session_plan_for(session, batch, session->options.input_height, session->options.input_width,
-                                 &j->control, &program, error));
-    if (j->wide == NULL) {
-        return m2s_session_run_dense(session, program, j->pixels, j->logits, &j->control, error);
-    }
-    for (size_t i = 0; i < in; i++) {
-        j->wide[i] = (double)j->pixels[i];
-    }
-    M2S_TRY(m2s_session_run_dense(session, program, j->wide, j->wide + in, &j->control, error));
-    for (size_t i = 0; i < out; i++) {
-        j->logits[i] = (float)j->wide[in + i];
-    }
-fail:
-    return status;
-}
-
 static void fill_buffers(const m2snet_predict_options *o, const m2snet_result *result)
 {
     const m2s_segmentation *s = &result->segmentation;
@@ -152,8 +103,15 @@ static void fill_buffers(const m2snet_predict_options *o, const m2snet_result *r
     }
 }
 
+/* A picture's logits, width x height of all classes, and what they took. */
+typedef struct outcome {
+    float *logits;
+    int32_t width, height;
+    double prepare_ms, network_ms;
+} outcome;
+
 /* Which class each pixel belongs to. */
-static m2snet_status make_labels(job *j, const m2snet_image *image, const float *logits, m2snet_result *result,
+static m2snet_status make_labels(job *j, const m2snet_image *image, const outcome *made, m2snet_result *result,
                                  m2snet_error *error)
 {
     m2snet_session *session = j->session;
@@ -176,10 +134,38 @@ static m2snet_status make_labels(job *j, const m2snet_image *image, const float 
     if (result->labels == NULL) {
         return m2s_fail_memory(error, "a label map", pixels);
     }
-    M2S_TRY(m2s_label_map(&context->host, logits, session->options.input_width, session->options.input_height,
-                          image->width, image->height, &options, &j->control, result->labels, error));
+    M2S_TRY(m2s_label_map(&context->host, made->logits, made->width, made->height, image->width, image->height,
+                          &options, &j->control, result->labels, error));
 fail:
     return status;
+}
+
+/* Names are checked before anything runs. */
+static m2snet_status check_look(const job *j, m2snet_error *error)
+{
+    const m2snet_predict_options *o = j->options;
+    const m2snet_status bad = M2SNET_STATUS_INVALID_ARGUMENT;
+
+    if (o->feature_count < 0 || (o->feature_count > 0 && o->features == NULL)) {
+        return m2s_fail(error, bad, "feature_count is %d%s", o->feature_count,
+                        o->feature_count > 0 ? " and features NULL" : ": expected 0 or more");
+    }
+    if (o->feature_count == 0 && o->gradcam == NULL) {
+        return M2SNET_STATUS_OK;
+    }
+    if (o->tiles || o->mirror != M2SNET_MIRROR_NONE || o->ensemble_count != 0) {
+        return m2s_fail(error, bad,
+                        "features and gradcam look into one run of one network: expected no tiles, mirror or ensemble");
+    }
+    for (int32_t i = 0; i < o->feature_count + (o->gradcam != NULL); i++) {
+        const char *name = i < o->feature_count ? o->features[i] : o->gradcam;
+        if (name == NULL || m2s_look_find(j->session->model, name) < 0) {
+            return m2s_fail(error, bad,
+                            "the network has no tensor \"%.100s\": m2snet_model_feature_info lists those it has",
+                            name != NULL ? name : "(NULL)");
+        }
+    }
+    return M2SNET_STATUS_OK;
 }
 
 static double milliseconds_since(uint64_t start_ns)
@@ -187,8 +173,8 @@ static double milliseconds_since(uint64_t start_ns)
     return (double)(m2s_now_ns() - start_ns) * 1e-6;
 }
 
-static m2snet_status finish(job *j, const m2snet_image *image, const float *logits, double pre_ms, double network_ms,
-                            m2snet_result **finished, m2snet_error *error)
+static m2snet_status finish(job *j, const m2snet_image *image, const outcome *made, m2snet_result **finished,
+                            m2snet_error *error)
 {
     m2snet_session *session = j->session;
     m2snet_context *context = session->model->context;
@@ -200,16 +186,23 @@ static m2snet_status finish(job *j, const m2snet_image *image, const float *logi
         return m2s_fail_memory(error, "a result", sizeof *result);
     }
     result->model = m2s_model_retain(session->model);
-    M2S_TRY(m2s_postprocess(&context->host, logits + j->options->class_index, session->model->config.classes,
-                            session->options.input_width, session->options.input_height, image->width, image->height,
-                            &j->post, &j->control, &result->segmentation, error));
+    M2S_TRY(m2s_postprocess(&context->host, made->logits + j->options->class_index, session->model->config.classes,
+                            made->width, made->height, image->width, image->height, &j->post, &j->control,
+                            &result->segmentation, error));
     if (j->options->label_map || j->options->labels != NULL) {
-        M2S_TRY(make_labels(j, image, logits, result, error));
+        M2S_TRY(make_labels(j, image, made, result, error));
     }
-    result->receipt.milliseconds_pre = pre_ms;
-    result->receipt.milliseconds_network = network_ms;
+    if (j->look.count > 0) {
+        M2S_TRY(m2s_inside_features(result, session, &j->look, error));
+    }
+    if (j->options->gradcam != NULL) {
+        M2S_TRY(m2s_inside_gradcam(result, &j->views, j->options->gradcam, j->options->class_index, j->threshold,
+                                   &j->post.region, error));
+    }
+    result->receipt.milliseconds_pre = made->prepare_ms;
+    result->receipt.milliseconds_network = made->network_ms;
     result->receipt.milliseconds_post = milliseconds_since(start);
-    M2S_TRY(m2s_receipt_write(result, session, j->threshold, image, error));
+    M2S_TRY(m2s_receipt_write(result, &j->views, j->threshold, image, error));
     *finished = result;
     return M2SNET_STATUS_OK;
 fail:
@@ -220,30 +213,19 @@ fail:
 static m2snet_status predict_batch(job *j, const m2snet_image *images, int32_t batch, m2snet_result **results,
                                    m2snet_error *error)
 {
-    m2snet_session *session = j->session;
-    const m2s_config *config = &session->model->config;
-    m2s_normalization normalization;
-    double pre_ms[MAX_BATCH], network_ms;
-    m2snet_status status = M2SNET_STATUS_OK;
+    outcome made;
+    m2snet_status status;
 
-    memcpy(normalization.mean, config->mean, sizeof config->mean);
-    memcpy(normalization.std, config->std, sizeof config->std);
-    for (int32_t i = 0; i < batch; i++) {
-        uint64_t start = m2s_now_ns();
-        M2S_TRY(m2s_preprocess(&session->model->context->host, &images[i], &j->post.region, &normalization,
-                               session->options.input_width, session->options.input_height,
-                               j->pixels + (size_t)i * 3 * input_pixels(session), &j->control, error));
-        pre_ms[i] = milliseconds_since(start);
-    }
-    uint64_t start = m2s_now_ns();
-    M2S_TRY(run_network(j, batch, error));
-    network_ms = milliseconds_since(start);
-    if (config->coding.softmax) {
-        m2s_softmax_logits(j->logits, (size_t)batch * input_pixels(session), config->classes);
+    M2S_TRY(
+        m2s_views_logits(&j->views, images, batch, &j->post.region, &made.logits, &made.width, &made.height, error));
+    made.network_ms = j->views.network_ms;
+    if (j->session->model->config.coding.softmax) {
+        m2s_softmax_logits(made.logits, (size_t)batch * (size_t)made.width * (size_t)made.height, j->views.classes);
     }
     for (int32_t i = 0; i < batch; i++) {
-        const float *logits = j->logits + (size_t)i * (size_t)config->classes * input_pixels(session);
-        M2S_TRY(finish(j, &images[i], logits, pre_ms[i], network_ms, &results[i], error));
+        made.prepare_ms = j->views.prepare_ms[i];
+        M2S_TRY(finish(j, &images[i], &made, &results[i], error));
+        made.logits += (size_t)made.width * (size_t)made.height * (size_t)j->views.classes;
     }
 fail:
     return status;
@@ -254,7 +236,6 @@ m2snet_status m2s_predict(m2snet_session *session, const m2snet_image *images, i
 {
     m2snet_predict_options options;
     job j = { .session = session, .options = &options };
-    m2s_memory *memory = &session->model->context->memory;
     m2snet_status status;
 
     for (int32_t i = 0; i < count; i++) {
@@ -264,9 +245,14 @@ m2snet_status m2s_predict(m2snet_session *session, const m2snet_image *images, i
     M2S_TRY(m2s_options_import("m2snet_predict_options", given, &options, sizeof options, error));
     m2s_control_init(&j.control, &options.control);
     M2S_TRY(check_options(&j, images, count, error));
-    M2S_TRY(allocate(&j, count, error));
-    for (int32_t first = 0; first < count; first += MAX_BATCH) {
-        int32_t batch = count - first < MAX_BATCH ? count - first : MAX_BATCH;
+    M2S_TRY(check_look(&j, error));
+    M2S_TRY(m2s_views_open(&j.views, session, &options, &j.control, error));
+    j.look = (m2s_look){ .names = options.features, .count = options.feature_count };
+    j.views.look = j.look.count > 0 ? &j.look : NULL;
+    j.views.one_by_one = j.look.count > 0 || options.gradcam != NULL;
+    int32_t most = m2s_views_batch(&j.views);
+    for (int32_t first = 0; first < count; first += most) {
+        int32_t batch = count - first < most ? count - first : most;
         M2S_TRY(predict_batch(&j, &images[first], batch, &results[first], error));
     }
     if (m2s_control_stopped(&j.control)) { /* asked at the last report: a cancelled call gives nothing */
@@ -277,9 +263,7 @@ m2snet_status m2s_predict(m2snet_session *session, const m2snet_image *images, i
         fill_buffers(&options, results[0]);
     }
 fail:
-    m2s_free(memory, j.pixels);
-    m2s_free(memory, j.wide);
-    m2s_free(memory, j.logits);
+    m2s_views_close(&j.views);
     for (int32_t i = 0; i < count && status != M2SNET_STATUS_OK; i++) {
         m2s_result_destroy(results[i]);
         results[i] = NULL;
@@ -296,6 +280,12 @@ void m2s_result_destroy(m2snet_result *result)
     m2s_segmentation_release(&result->segmentation);
     m2s_free(&model->context->memory, result->labels);
     m2s_free(&model->context->memory, result->receipt_json);
+    m2s_free(&model->context->memory, result->ensemble);
+    for (int32_t i = 0; i < result->feature_count; i++) {
+        m2s_free(&model->context->memory, result->features[i].numbers);
+    }
+    m2s_free(&model->context->memory, result->features);
+    m2s_free(&model->context->memory, result->gradcam);
     m2s_free(&model->context->memory, result);
     m2s_model_release(model);
 }

@@ -4,7 +4,13 @@
 #define M2S_RUN_PREDICT_H
 
 #include "image/postprocess.h"
-#include "run/session.h"
+#include "run/views.h"
+
+typedef struct m2s_result_feature {
+    const m2s_feature_row *row; /* of the model */
+    m2s_shape shape;            /* n is 1 */
+    float *numbers;
+} m2s_result_feature;
 
 struct m2snet_result {
     m2snet_model *model; /* keeps the strings of the receipt alive */
@@ -12,7 +18,12 @@ struct m2snet_result {
     uint8_t *labels; /* NULL unless asked for */
     m2snet_receipt receipt;
     char preprocessing[192];
+    char views[160];
+    char *ensemble; /* checksums of the other models */
     char *receipt_json;
+    m2s_result_feature *features; /* those asked for, in order */
+    int32_t feature_count;
+    float *gradcam; /* at the picture's size; NULL: not asked for */
 };
 
 void m2s_predict_options_default(m2snet_predict_options *options);

@@ -6,7 +6,7 @@
 #include "run/predict.h"
 
 /* Fills result->receipt (times are set already) and result->receipt_json. */
-m2snet_status m2s_receipt_write(m2snet_result *result, const m2snet_session *session, double threshold,
+m2snet_status m2s_receipt_write(m2snet_result *result, const m2s_views *views, double threshold,
                                 const m2snet_image *image, m2snet_error *error);
 
 #endif

@@ -120,6 +120,7 @@ static void drop_plan(m2snet_session *session, int32_t index)
         session->last = NULL;
     }
     m2s_program_destroy(session->plans[index].program);
+    m2s_free(&session->model->context->memory, session->plans[index].look);
     session->plans[index] = session->plans[--session->plan_count];
 }
 
@@ -132,12 +133,17 @@ void m2s_session_trim(m2snet_session *session)
     m2s_pack_cache_trim(session->model->packs);
 }
 
-static m2snet_status compile(m2snet_session *session, int64_t n, int64_t h, int64_t w, m2s_control *control,
-                             m2s_program **program, m2snet_error *error)
+static m2snet_status compile(m2snet_session *session, int64_t n, int64_t h, int64_t w, const m2s_look *look,
+                             m2s_control *control, m2s_program **program, m2snet_error *error)
 {
     m2snet_model *model = session->model;
     m2s_graph *graph = NULL;
     m2snet_status status;
+
+    if (look != NULL) {
+        return m2s_look_compile(model, look, n, h, w, m2s_session_dtype(session), session->options.precision, control,
+                                program, error);
+    }
 
     M2S_TRY(m2s_net_build(&model->context->memory, &model->config, n, h, w, m2s_session_dtype(session), &graph, error));
     M2S_TRY(m2s_program_create(model->context, graph, session->options.precision, model->store, model->packs, control,
@@ -147,22 +153,38 @@ fail:
     return status;
 }
 
+static bool same_look(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
 m2snet_status m2s_session_plan_for(m2snet_session *session, int64_t n, int64_t h, int64_t w, m2s_control *control,
                                    m2s_program **program, m2snet_error *error)
 {
-    m2snet_status status;
+    return m2s_session_look_plan_for(session, n, h, w, NULL, control, program, error);
+}
+
+m2snet_status m2s_session_look_plan_for(m2snet_session *session, int64_t n, int64_t h, int64_t w, const m2s_look *look,
+                                        m2s_control *control, m2s_program **program, m2snet_error *error)
+{
+    m2s_memory *memory = &session->model->context->memory;
+    char *key = look != NULL ? m2s_look_key(look, memory) : NULL;
+    m2snet_status status = M2SNET_STATUS_OK;
 
     *program = NULL;
+    if (look != NULL && key == NULL) {
+        return m2s_fail_memory(error, "a plan", 0);
+    }
     session->uses++;
     for (int32_t i = 0; i < session->plan_count; i++) {
         m2s_session_plan *plan = &session->plans[i];
-        if (plan->n == n && plan->h == h && plan->w == w) {
+        if (plan->n == n && plan->h == h && plan->w == w && same_look(plan->look, key)) {
             plan->last_use = session->uses;
             *program = plan->program;
-            return M2SNET_STATUS_OK;
+            goto fail;
         }
     }
-    M2S_TRY(compile(session, n, h, w, control, program, error));
+    M2S_TRY(compile(session, n, h, w, look, control, program, error));
     if (session->plan_count == session->options.max_plans) {
         int32_t oldest = 0;
         for (int32_t i = 1; i < session->plan_count; i++) {
@@ -171,8 +193,10 @@ m2snet_status m2s_session_plan_for(m2snet_session *session, int64_t n, int64_t h
         drop_plan(session, oldest);
     }
     session->plans[session->plan_count++] =
-        (m2s_session_plan){ .n = n, .h = h, .w = w, .program = *program, .last_use = session->uses };
+        (m2s_session_plan){ .n = n, .h = h, .w = w, .look = key, .program = *program, .last_use = session->uses };
+    key = NULL;
 fail:
+    m2s_free(memory, key);
     return status;
 }
 

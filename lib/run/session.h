@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "run/look.h"
 #include "run/model.h"
 #include "run/program.h"
 
@@ -12,6 +13,7 @@
 
 typedef struct m2s_session_plan {
     int64_t n, h, w;
+    char *look; /* NULL: the network alone; else m2s_look_key of what it shows besides */
     m2s_program *program;
     uint64_t last_use; /* counts uses of the session */
 } m2s_session_plan;
@@ -43,6 +45,9 @@ m2snet_dtype m2s_session_dtype(const m2snet_session *session);
 /* The plan for n images of h x w, compiled on the first call. Valid until the next call of this function. */
 m2snet_status m2s_session_plan_for(m2snet_session *session, int64_t n, int64_t h, int64_t w, m2s_control *control,
                                    m2s_program **program, m2snet_error *error);
+/* The same with what look asks for; NULL: nothing. */
+m2snet_status m2s_session_look_plan_for(m2snet_session *session, int64_t n, int64_t h, int64_t w, const m2s_look *look,
+                                        m2s_control *control, m2s_program **program, m2snet_error *error);
 /* Makes sure that the arena is large enough for program. */
 m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *program, m2snet_error *error);
 /* Writes the dense image (n, h, w, 3) of the session's dtype, runs, and reads the dense logits. */

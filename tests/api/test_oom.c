@@ -218,6 +218,55 @@ static m2snet_status predict(rig *r, m2snet_error *error)
     return status;
 }
 
+/* Windows, mirrored, of two sessions. */
+static m2snet_status predict_views(rig *r, m2snet_error *error)
+{
+    m2snet_predict_options options;
+    m2snet_session *session = NULL, *member = NULL;
+    m2snet_result *result = NULL;
+    m2snet_image wide = noise_picture(70, 40);
+    m2snet_status status = m2snet_session_create(r->model, NULL, &session, error);
+
+    m2snet_predict_options_init(&options);
+    options.tiles = 1;
+    options.mirror = M2SNET_MIRROR_HORIZONTAL;
+    options.ensemble = &member;
+    options.ensemble_count = 1;
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_session_create(r->model, NULL, &member, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_predict(session, &wide, &options, &result, error);
+        assert_int_equal(result != NULL, status == M2SNET_STATUS_OK);
+        m2snet_result_destroy(result);
+    }
+    end_session(member);
+    end_session(session);
+    free_picture(&wide);
+    return status;
+}
+
+static m2snet_status predict_inside(rig *r, m2snet_error *error)
+{
+    static const char *const names[] = { "x4_x3", "enc2" };
+    m2snet_predict_options options;
+    m2snet_session *session = NULL;
+    m2snet_result *result = NULL;
+    m2snet_status status = m2snet_session_create(r->model, NULL, &session, error);
+
+    m2snet_predict_options_init(&options);
+    options.features = names;
+    options.feature_count = 2;
+    options.gradcam = "x4_x3";
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_predict(session, &r->picture, &options, &result, error);
+        assert_int_equal(result != NULL, status == M2SNET_STATUS_OK);
+        m2snet_result_destroy(result);
+    }
+    end_session(session);
+    return status;
+}
+
 static m2snet_status read_images(rig *r, m2snet_error *error)
 {
     static const char *const names[] = { "/images/gray16_interlaced.png", "/images/jpeg_420.jpg",
@@ -338,6 +387,8 @@ static void tiny_walks(const char *backend)
         { "prepare", prepare, 1 },
         { "run", run_tensors, 11 },
         { "predict", predict, 7 },
+        { "predict from windows", predict_views, 17 },
+        { "look inside", predict_inside, 17 },
         { "read images", read_images, 1 },
         { "overlay, write, resize", write_images, 1 },
     };

@@ -308,5 +308,71 @@ class Logits(unittest.TestCase):
                     model.run(x, **how)
 
 
+
+class Views(unittest.TestCase):
+    def test_tiles_and_mirrors(self):
+        model = common.model()
+        session = model.session(input_size=(64, 64))
+        square = common.picture()[:64, :64]
+        whole = session.predict(square)
+        tiled = session.predict(square, tiles=True)
+        np.testing.assert_array_equal(tiled.probability, whole.probability)
+        self.assertEqual(tiled.receipt.views, "1 window, step 0.50, Gaussian weights")
+        symmetric = np.maximum(square, square[:, ::-1])
+        both = session.predict(symmetric, mirror=True).probability
+        np.testing.assert_array_equal(both, both[:, ::-1])
+        turned = session.predict(square[:, ::-1], mirror="horizontal").probability[:, ::-1]
+        np.testing.assert_array_equal(turned, session.predict(square, mirror="horizontal").probability)
+        wide = session.predict(common.picture()[:64, :150], tiles=True, tile_step=0.7)
+        self.assertEqual(wide.receipt.windows, 3)
+        with self.assertRaisesRegex(ValueError, "mirror is 'left'"):
+            session.predict(square, mirror="left")
+        with self.assertRaisesRegex(m2snet.InvalidArgumentError, "tile_step is 2"):
+            session.predict(square, tiles=True, tile_step=2)
+
+    def test_ensemble(self):
+        model = common.model()
+        other = m2snet.Model.load(common.MODEL, config={"mean": [0.3, 0.3, 0.3]})
+        picture = common.picture()
+        alone, second = model.predict(picture), other.predict(picture)
+        both = model.predict(picture, ensemble=[other])
+        self.assertEqual(both.receipt.models, 2)
+        self.assertEqual(both.receipt.ensemble, (other.info.sha256,))
+        self.assertEqual(alone.receipt.ensemble, ())
+        self.assertTrue((both.probability != alone.probability).any())
+        low, high = np.minimum(alone.probability, second.probability), np.maximum(alone.probability, second.probability)
+        inside = (both.probability >= low - 0.02) & (both.probability <= high + 0.02)
+        self.assertGreater(inside.mean(), 0.99)  # of resized maps, whose mean is not the mean's
+        session = model.session(input_size=(64, 96))
+        self.assertEqual(session.predict(picture, ensemble=[other, model]).receipt.models, 3)
+        with self.assertRaises(TypeError):
+            model.predict(picture, ensemble=["model"])
+        with self.assertRaisesRegex(m2snet.InvalidArgumentError, "is there twice"):
+            session.predict(picture, ensemble=[session])
+
+    def test_inside(self):
+        model = common.model()
+        names = [info.name for info in model.features]
+        self.assertTrue({"enc1", "enc5", "x5_x4", "level1", "logits"} <= set(names))
+        picture = common.picture()
+        result = model.predict(picture, features=["x5_x4", "logits"], gradcam="x5_x4")
+        info = next(item for item in model.features if item.name == "x5_x4")
+        unit = result.features["x5_x4"]
+        self.assertEqual(unit.shape, (info.height, info.width, info.channels))
+        self.assertEqual(result.features["logits"].shape, (256, 256, 1))
+        cam = result.gradcam
+        self.assertEqual(cam.shape, picture.shape[:2])
+        self.assertGreaterEqual(cam.min(), 0)
+        del result
+        self.assertTrue(np.isfinite(unit).all())  # a view keeps its memory
+        plain = model.predict(picture)
+        self.assertIsNone(plain.gradcam)
+        self.assertEqual(plain.features, {})
+        with self.assertRaisesRegex(m2snet.InvalidArgumentError, 'no tensor "x9"'):
+            model.predict(picture, features=["x9"])
+        with self.assertRaises(TypeError):
+            model.predict(picture, features="x5_x4")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from ctypes import POINTER, byref, c_double, c_int64, c_uint64, c_void_p, cast
+from ctypes import POINTER, byref, c_char_p, c_double, c_int64, c_uint64, c_void_p, cast
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union, overload
 
@@ -62,6 +62,16 @@ class TensorInfo:
     """"f32", "f16", "bf16", "i64", ...; "?" for one that the library cannot compute with."""
     shape: Tuple[int, ...]
     """As the checkpoint orders it: (out, in, height, width) for convolutions."""
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """A tensor inside the network that predict(features=...) can show; its sizes for the model's default input."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -272,6 +282,17 @@ class Model(Owner):
             found.append(TensorInfo(text(info.name), dtype, shape))
         return found
 
+    @property
+    def features(self) -> List[FeatureInfo]:
+        """The tensors inside the network that have a name, in the order in which they are computed: the encoder's levels
+        ("enc1" to "enc5"), the subtraction units ("x5_x4"), the decoder's parts ("level1", "output2"), "logits"."""
+        pointer = self._live.pointer
+        rows = [
+            read_info(_structs.FeatureInfo, "model_feature_info", pointer, i)
+            for i in range(plain("model_feature_count", pointer))
+        ]
+        return [FeatureInfo(text(row.name), row.h, row.w, row.c) for row in rows]
+
     def multiply_adds(self, height: int, width: int) -> int:
         """Multiply-adds of all convolutions for one picture of that size."""
         count = c_uint64()
@@ -435,6 +456,12 @@ class Session(Owner):
         order: str = "rgb",
         window: Optional[Tuple[float, float]] = None,
         apply_exif: bool = True,
+        tiles: bool = False,
+        tile_step: float = 0.5,
+        mirror: Union[bool, str] = False,
+        ensemble: "Sequence[Union[Model, Session]]" = (),
+        features: Sequence[str] = (),
+        gradcam: Optional[str] = None,
         out: Optional[Mapping[str, np.ndarray]] = None,
         progress: Optional[Progress] = None,
         cancel: Optional[CancelToken] = None,
@@ -452,6 +479,12 @@ class Session(Owner):
         label_map: also Result.labels, all classes in one map.
         order: "bgr" for arrays in OpenCV's order. window: (low, high) of uint16 and float arrays, shown as black and
             white; None = 0..65535 and 0..1. apply_exif: turn files as their EXIF orientation says.
+        tiles: the picture keeps its size, and the network's input is a window that slides over it in steps of at most
+            tile_step windows; logits are averaged with Gaussian weights.
+        mirror: True or "both": the mean over mirror images, too; "horizontal" (left and right exchanged), "vertical".
+        ensemble: models (or sessions with the same input size) whose logits are averaged with this one's.
+        features: names (see Model.features) of tensors inside the network for Result.features. gradcam: name of the
+            tensor of Result.gradcam. Neither goes with tiles, mirror or an ensemble.
         out: arrays of the picture's size to write into as well: {"probability": float32, "map": uint8, "mask": uint8,
             "labels": uint8}.
         progress: called with (phase, done, total) on this thread every few milliseconds; an exception cancels.
@@ -493,6 +526,11 @@ class Session(Owner):
         watch = Watch(progress, cancel)
         given = _predict_options(how, watch)
         keep = _set_outputs(given, how.get("out"), pixels[0].struct)
+        names = _set_features(given, how)
+        members = [_Member(item, self._input) for item in how.get("ensemble", ())]
+        live = [member.session._live for member in members]
+        sessions = (c_void_p * len(live))(*(item.pointer for item in live))
+        given.ensemble, given.ensemble_count = cast(sessions, c_void_p), len(live)
         handle = self._live
         has_spacing = how.get("spacing_mm") is not None
         count = len(pixels)
@@ -504,8 +542,12 @@ class Session(Owner):
             handles = [Handle(c_void_p(pointer), "result_destroy", handle) for pointer in made]
             return [Result(item, has_spacing) for item in handles]
 
-        results = watch.run(run)
-        del keep
+        try:
+            results = watch.run(run)
+        finally:
+            for member in members:
+                member.give_back()
+        del keep, names, live
         return results
 
     def predict_proba(self, image: Any, **how: Any) -> Any:
@@ -626,8 +668,48 @@ def _predict_options(how: Dict[str, Any], watch: Watch) -> Any:
     if how.get("spacing_mm") is not None:
         given.spacing_y_mm, given.spacing_x_mm = how["spacing_mm"]
     given.label_map = int(how.get("label_map", False))
+    given.tiles = int(how.get("tiles", False))
+    given.tile_step = how.get("tile_step", 0.5)
+    mirror = how.get("mirror", False)
+    if mirror not in _MIRRORS:
+        raise ValueError(f'mirror is {mirror!r}: expected True, False, "horizontal", "vertical" or "both"')
+    given.mirror = _MIRRORS[mirror]
     given.control = watch.control
     return given
+
+
+_MIRRORS = {False: 0, "horizontal": 1, "vertical": 2, "both": 3, True: 3}
+
+
+class _Member:
+    """A session of an ensemble for the time of a call: the caller's own, or one of a model's."""
+
+    def __init__(self, item: Any, size: Tuple[int, int]) -> None:
+        self._model: Optional[Model] = None
+        if isinstance(item, Session):
+            self.session = item
+        elif not isinstance(item, Model):
+            raise TypeError(f"ensemble has a {type(item).__name__}: expected models or sessions")
+        elif size == (item._info.input_height, item._info.input_width):
+            self._model, self.session = item, item._borrow()
+        else:
+            self.session = item.session(input_size=size)
+
+    def give_back(self) -> None:
+        if self._model is not None:
+            self._model._give_back(self.session)
+
+
+def _set_features(given: Any, how: Dict[str, Any]) -> Any:
+    """Points the options to the names; returns what must live as long."""
+    wanted = how.get("features", ())
+    if isinstance(wanted, str):
+        raise TypeError("features is a str: expected a list of names")
+    names = (c_char_p * len(wanted))(*(name.encode() for name in wanted))
+    given.features, given.feature_count = cast(names, c_void_p), len(names)
+    gradcam = how.get("gradcam")
+    given.gradcam = gradcam.encode() if gradcam is not None else None
+    return names
 
 
 def _set_outputs(given: Any, out: Optional[Mapping[str, np.ndarray]], image: Any) -> Any:

@@ -62,6 +62,12 @@ class Receipt:
     milliseconds_network: float
     """Of all pictures that were computed together."""
     milliseconds_post: float
+    views: str
+    """How the logits came about: "whole picture", "35 windows, step 0.50, Gaussian weights, mirrored both ways"."""
+    windows: int
+    models: int
+    ensemble: Tuple[str, ...]
+    """SHA-256 of the ensemble's other models."""
     json: str = field(repr=False)
     """The same as JSON, with the components."""
 
@@ -116,6 +122,24 @@ class Result(Owner):
         return None if pointer is None else self._plane("labels", np.uint8)
 
     @property
+    def features(self) -> Dict[str, np.ndarray]:
+        """The tensors that predict(features=...) asked for: float32 (height, width, channels), at the network's scale."""
+        handle = self._live
+        found = {}
+        for index in range(plain("result_feature_count", handle.pointer)):
+            info = read_info(_structs.Feature, "result_feature", handle.pointer, index)
+            found[text(info.name)] = view(info.data, (info.h, info.w, info.c), np.float32, handle)
+        return found
+
+    @property
+    def gradcam(self) -> Optional[np.ndarray]:
+        """float32 (height, width): the Grad-CAM map of the tensor that predict(gradcam=...) names, at least 0, not scaled;
+        None when it was not asked for."""
+        handle = self._live
+        address = plain("result_gradcam", handle.pointer)
+        return view(address, self._shape, np.float32, handle) if address else None
+
+    @property
     def found(self) -> bool:
         """Whether anything was found: a component of at least presence_min_area_px, before largest_component and
         min_area_px take from the mask."""
@@ -152,6 +176,7 @@ class Result(Owner):
         handle = self._live
         values: Dict[str, Any] = as_dict(read_info(_structs.Receipt, "result_receipt", handle.pointer))
         values["found"] = bool(values["found"])
+        values["ensemble"] = tuple(values["ensemble"].split("\n")) if values["models"] > 1 else ()
         return Receipt(json=text(plain("result_receipt_json", handle.pointer)), **values)
 
     def __repr__(self) -> str:

@@ -33,7 +33,7 @@ _TYPES: Dict[str, Any] = {
     "m2snet_epoch_row_fn": ROW_FN,
 }
 # Enumerations have the size of int on every compiler that this library is built with.
-for _enumeration in """status log_level dtype precision pixel_format profile empty part missing split_kind finding_kind
+for _enumeration in """status log_level dtype precision pixel_format mirror profile empty part missing split_kind finding_kind
     bce_form lossnet_distance optimiser schedule supervision sampler unreadable best fit_end augment_order""".split():
     _TYPES["m2snet_" + _enumeration] = ctypes.c_int
 
@@ -133,6 +133,7 @@ ModelInfo = _struct(
     const char *format;
     int32_t softmax;""",
 )
+FeatureInfo = _struct("m2snet_feature_info", "size_t struct_size; const char *name; int64_t h, w, c;")
 TensorInfo = _struct(
     "m2snet_tensor_info",
     "size_t struct_size; const char *name; m2snet_dtype dtype; int32_t rank; const int64_t *dims;",
@@ -206,7 +207,15 @@ PredictOptions = _struct(
     m2snet_control control;
     int32_t label_map;
     uint8_t *labels;
-    ptrdiff_t labels_stride_bytes;""",
+    ptrdiff_t labels_stride_bytes;
+    int32_t tiles;
+    double tile_step;
+    m2snet_mirror mirror;
+    m2snet_session *const *ensemble;
+    int32_t ensemble_count;
+    const char *const *features;
+    int32_t feature_count;
+    const char *gradcam;""",
 )
 Component = _struct(
     "m2snet_component",
@@ -217,6 +226,7 @@ Component = _struct(
     double mean_probability;
     double centroid_x, centroid_y;""",
 )
+Feature = _struct("m2snet_feature", "size_t struct_size; const char *name; int64_t h, w, c; const float *data;")
 Receipt = _struct(
     "m2snet_receipt",
     """size_t struct_size;
@@ -236,7 +246,11 @@ Receipt = _struct(
     double threshold;
     int32_t found;
     double presence;
-    double milliseconds_pre, milliseconds_network, milliseconds_post;""",
+    double milliseconds_pre, milliseconds_network, milliseconds_post;
+    const char *views;
+    int32_t windows;
+    int32_t models;
+    const char *ensemble;""",
 )
 
 EvaluatorOptions = _struct(
