@@ -41,7 +41,7 @@ static const char help[] =
     "  --labels LIST       label maps: NAME=VALUE,... scores each class and its boundaries, such as\n"
     "                      rnfl=0,gcipl=80,choroid=160\n"
     "Pictures instead of predictions: the model's probability maps are scored, with --labels its label "
-    "maps.\n" RUN_OPTION_HELP "  --quiet             only errors\n" COMMON_OPTION_HELP "\n"
+    "maps.\n" RUN_OPTION_HELP VIEW_OPTION_HELP "  --quiet             only errors\n" COMMON_OPTION_HELP "\n"
     "The table's names and the JSON's keys, of images and of the set:\n"
     "  mDice, mIoU         dice_mean, iou_mean: mean over 256 thresholds\n"
     "  maxDice, maxIoU     dice_max, iou_max: maximum of the same curve\n"
@@ -113,6 +113,7 @@ static const struct option option_table[] = { { "json", required_argument, NULL,
                                               { "group-separator", required_argument, NULL, OPTION_GROUP_SEPARATOR },
                                               { "labels", required_argument, NULL, OPTION_LABELS },
                                               RUN_OPTION_ROWS,
+                                              VIEW_OPTION_ROWS,
                                               { "quiet", no_argument, NULL, OPTION_QUIET },
                                               COMMON_OPTION_ROWS,
                                               { NULL, 0, NULL, 0 } };
@@ -279,7 +280,7 @@ static bool parse_option(int option, settings *set)
     case OPTION_QUIET:
         return set->quiet = true;
     default:
-        return parse_run_option(option, optarg, &set->run);
+        return parse_view_option(option, optarg, &set->run, &set->views);
     }
 }
 
@@ -294,6 +295,12 @@ static bool options_fit(const settings *set, int sets)
     }
     if (set->run.model != NULL && sets > 1) {
         return usage_error("--model takes the place of PREDICTIONS: expected IMAGES and MASKS") == EXIT_DONE;
+    }
+    if (check_view_options(&set->views) != EXIT_DONE) {
+        return false;
+    }
+    if (has_views(&set->views) && set->run.model == NULL) {
+        return usage_error("--tiles and --mirror go with --model") == EXIT_DONE;
     }
     if (set->name_count > sets) {
         return usage_error("--name: %d names for %d folders of predictions", set->name_count, sets) == EXIT_DONE;
@@ -389,6 +396,9 @@ static bool outputs_are_safe(const evaluation *all)
     if (set->run.model != NULL) {
         path_list_add(&inputs, format_text("%s", set->run.model));
     }
+    for (int i = 0; i < set->views.model_count; i++) {
+        path_list_add(&inputs, format_text("%s", set->views.models[i]));
+    }
     add_output(&outputs, set->json);
     add_output(&outputs, set->csv);
     add_output(&outputs, set->html);
@@ -448,6 +458,7 @@ static int run(settings *set, int sets, char *const *arguments)
         pair_list_free(&all.sets[i].pairs);
         free(all.sets[i].name);
     }
+    close_views(&all.views);
     m2snet_session_destroy(all.session);
     m2snet_context_destroy(all.context);
     return code;

@@ -10,12 +10,14 @@
 
 #include "common/args.h"
 #include "common/paths.h"
+#include "common/views.h"
 #include "m2snet.h"
 
 #define MAX_SETS 8 /* as many as charts have colours */
 
 typedef struct settings {
     run_options run;
+    view_options views;
     m2snet_evaluator_options options;
     double spacings[2 * M2SNET_MAX_SPACINGS];
     char *label_text; /* names lie in it */
@@ -63,6 +65,8 @@ typedef struct evaluation {
     const settings *set;
     m2snet_context *context;
     m2snet_session *session; /* of the model, or NULL */
+    view_options views;      /* the options', with further models open */
+    m2snet_predict_options predict;
     score_set sets[MAX_SETS];
     int count;
     m2snet_cancel *cancel;

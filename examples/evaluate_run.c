@@ -42,18 +42,14 @@ static m2snet_status predict(const evaluation *all, const char *picture_path, m2
                              m2snet_error *error)
 {
     m2snet_image_read_options reading;
-    m2snet_predict_options predicting;
     m2snet_image picture = { 0 };
     m2snet_status status;
 
     m2snet_image_read_options_init(&reading);
-    m2snet_predict_options_init(&predicting);
     reading.control.cancel = all->cancel;
-    predicting.control.cancel = all->cancel;
-    predicting.label_map = all->set->options.label_count > 0;
     status = m2snet_image_read_file(all->context, picture_path, &reading, &picture, error);
     if (status == M2SNET_STATUS_OK) {
-        status = m2snet_predict(all->session, &picture, &predicting, result, error);
+        status = m2snet_predict(all->session, &picture, &all->predict, result, error);
     }
     m2snet_image_release(&picture);
     return status;
@@ -110,7 +106,9 @@ static m2snet_status score_picture(const evaluation *all, const score_set *score
 static m2snet_status open_model(evaluation *all, m2snet_error *error)
 {
     m2snet_model_options options;
+    m2snet_model_info info = { .struct_size = sizeof(info) };
     m2snet_model *model = NULL;
+    const char *subject;
     m2snet_status status;
 
     m2snet_model_options_init(&options);
@@ -118,6 +116,16 @@ static m2snet_status open_model(evaluation *all, m2snet_error *error)
     status = m2snet_model_load_file(all->context, all->set->run.model, &options, &model, error);
     if (status == M2SNET_STATUS_OK) {
         status = open_session(&all->set->run, model, &all->session, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_model_get_info(model, &info, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        m2snet_predict_options_init(&all->predict);
+        all->predict.control.cancel = all->cancel;
+        all->predict.label_map = all->set->options.label_count > 0;
+        all->views = all->set->views;
+        status = open_views(&all->views, &all->set->run, all->context, &info, &all->predict, &subject, error);
     }
     m2snet_model_destroy(model); /* the session keeps it */
     return status;

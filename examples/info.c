@@ -20,16 +20,18 @@ static const char help[] =
     "configuration, size, SHA-256, and what the file says about its origin and licence.\n\n"
     "  --size N or WxH     also count the multiply-adds for an input of that size\n"
     "  --tensors           also every tensor of the file\n"
+    "  --features          also every named tensor inside the network, as m2snet-segment --gradcam takes them\n"
     "  --selftest          also run the test vector that the file carries and compare\n"
     "  --list              the backends instead\n"
     "  --json              one JSON object instead of text\n"
     "  --quiet             only errors: says by its exit status whether the file is a model\n" COMMON_OPTION_HELP
     "Exit status: 0 done, 1 the file is no model or fails its self-test, 2 the command line makes no sense.\n";
 
-enum { OPTION_TENSORS = 1, OPTION_SELFTEST, OPTION_LIST, OPTION_JSON, OPTION_QUIET };
+enum { OPTION_TENSORS = 1, OPTION_FEATURES, OPTION_SELFTEST, OPTION_LIST, OPTION_JSON, OPTION_QUIET };
 
 static const struct option option_table[] = { { "size", required_argument, NULL, OPTION_SIZE },
                                               { "tensors", no_argument, NULL, OPTION_TENSORS },
+                                              { "features", no_argument, NULL, OPTION_FEATURES },
                                               { "selftest", no_argument, NULL, OPTION_SELFTEST },
                                               { "list", no_argument, NULL, OPTION_LIST },
                                               { "json", no_argument, NULL, OPTION_JSON },
@@ -40,7 +42,7 @@ static const struct option option_table[] = { { "size", required_argument, NULL,
 typedef struct settings {
     run_options run; /* of which the size */
     const char *file;
-    bool tensors, selftest, list, json, quiet;
+    bool tensors, features, selftest, list, json, quiet;
 } settings;
 
 /* What a report is made from. */
@@ -129,6 +131,19 @@ static void print_tensors(const m2snet_model *model)
     }
 }
 
+static void print_features(const m2snet_model *model)
+{
+    m2snet_feature_info feature = { .struct_size = sizeof(feature) };
+    int32_t count = m2snet_model_feature_count(model);
+
+    printf("features (%" PRId32 "), rows x columns x channels for the default input\n", count);
+    for (int32_t i = 0; i < count; i++) {
+        if (m2snet_model_feature_info(model, i, &feature, NULL) == M2SNET_STATUS_OK) {
+            printf("  %" PRId64 "x%" PRId64 "x%" PRId64 "  %s\n", feature.h, feature.w, feature.c, feature.name);
+        }
+    }
+}
+
 static void print_text(const settings *set, const model_facts *facts)
 {
     const m2snet_model_info *info = &facts->info;
@@ -172,6 +187,27 @@ static void print_text(const settings *set, const model_facts *facts)
     if (set->tensors) {
         print_tensors(facts->model);
     }
+    if (set->features) {
+        print_features(facts->model);
+    }
+}
+
+static void json_features(json_writer *json, const m2snet_model *model)
+{
+    m2snet_feature_info feature = { .struct_size = sizeof(feature) };
+
+    json_open(json, "features", '[');
+    for (int32_t i = 0; i < m2snet_model_feature_count(model); i++) {
+        if (m2snet_model_feature_info(model, i, &feature, NULL) == M2SNET_STATUS_OK) {
+            json_open(json, NULL, '{');
+            json_string(json, "name", feature.name);
+            json_integer(json, "h", feature.h);
+            json_integer(json, "w", feature.w);
+            json_integer(json, "c", feature.c);
+            json_close(json, '}');
+        }
+    }
+    json_close(json, ']');
 }
 
 static void json_tensors(json_writer *json, const m2snet_model *model)
@@ -243,6 +279,9 @@ static void print_json(const settings *set, const model_facts *facts)
     json_close(&json, '}');
     if (set->tensors) {
         json_tensors(&json, facts->model);
+    }
+    if (set->features) {
+        json_features(&json, facts->model);
     }
     json_close(&json, '}');
 }
@@ -336,6 +375,9 @@ int main(int argc, char **argv)
         switch (option) {
         case OPTION_TENSORS:
             set.tensors = true;
+            break;
+        case OPTION_FEATURES:
+            set.features = true;
             break;
         case OPTION_SELFTEST:
             set.selftest = true;

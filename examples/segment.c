@@ -13,7 +13,9 @@
 #include "common/paths.h"
 #include "common/progress_bar.h"
 #include "common/timing.h"
+#include "common/views.h"
 #include "m2snet.h"
+#include "segment_sheet.h"
 
 const char *const program_name = "m2snet-segment";
 
@@ -27,7 +29,10 @@ static const char help[] =
     "  --mask              also STEM_mask.png, 0 or 255\n"
     "  --labels            also STEM_labels.png, all classes in one map of gray levels, as the model codes them\n"
     "  --overlay           also STEM_overlay.png, the picture with the mask's outline\n"
-    "  --receipt           also STEM.json, what was run on what, and the components\n" RUN_OPTION_HELP
+    "  --receipt           also STEM.json, what was run on what, and the components\n"
+    "  --features DIR      also DIR/STEM_features.png, one sheet of what the network computed inside\n"
+    "  --gradcam NAME      also STEM_gradcam.png: where tensor NAME of the network speaks for the mask (Grad-CAM);\n"
+    "                      m2snet-info --features lists the names\n" RUN_OPTION_HELP VIEW_OPTION_HELP
     "  --threshold T       probability from which on a pixel belongs to the mask; default: the model's\n"
     "  --class N           channel of a model with several classes; default 0\n"
     "  --largest           keep only the largest component of the mask\n"
@@ -46,6 +51,8 @@ enum {
     OPTION_LABELS,
     OPTION_OVERLAY,
     OPTION_RECEIPT,
+    OPTION_FEATURES,
+    OPTION_GRADCAM,
     OPTION_THRESHOLD,
     OPTION_CLASS,
     OPTION_LARGEST,
@@ -62,6 +69,8 @@ static const struct option option_table[] = { { "output", required_argument, NUL
                                               { "labels", no_argument, NULL, OPTION_LABELS },
                                               { "overlay", no_argument, NULL, OPTION_OVERLAY },
                                               { "receipt", no_argument, NULL, OPTION_RECEIPT },
+                                              { "features", required_argument, NULL, OPTION_FEATURES },
+                                              { "gradcam", required_argument, NULL, OPTION_GRADCAM },
                                               { "threshold", required_argument, NULL, OPTION_THRESHOLD },
                                               { "class", required_argument, NULL, OPTION_CLASS },
                                               { "largest", no_argument, NULL, OPTION_LARGEST },
@@ -72,13 +81,17 @@ static const struct option option_table[] = { { "output", required_argument, NUL
                                               { "logits-npy", required_argument, NULL, OPTION_LOGITS_NPY },
                                               { "quiet", no_argument, NULL, OPTION_QUIET },
                                               RUN_OPTION_ROWS,
+                                              VIEW_OPTION_ROWS,
                                               COMMON_OPTION_ROWS,
                                               { NULL, 0, NULL, 0 } };
 
 typedef struct settings {
     run_options run;
+    view_options views;
     m2snet_predict_options predict;
     const char *output;
+    const char *features; /* folder of the sheets, or NULL */
+    const char *feature_names[SHEET_MOST];
     bool mask, labels, overlay, receipt;
     bool picture_option; /* one was given that means nothing for arrays */
     const char *input_npy, *logits_npy;
@@ -92,9 +105,10 @@ typedef struct engine_handles {
     m2snet_model_info info;
 } engine_handles;
 
-static int open_engine(const settings *set, m2snet_cancel *cancel, engine_handles *engine)
+static int open_engine(settings *set, m2snet_cancel *cancel, engine_handles *engine)
 {
     m2snet_model_options options;
+    const char *subject = NULL;
     m2snet_error error;
 
     engine->info.struct_size = sizeof(engine->info);
@@ -111,6 +125,14 @@ static int open_engine(const settings *set, m2snet_cancel *cancel, engine_handle
     }
     if (m2snet_model_get_info(engine->model, &engine->info, &error) != M2SNET_STATUS_OK) {
         return library_error(set->run.model, &error);
+    }
+    if (open_views(&set->views, &set->run, engine->context, &engine->info, &set->predict, &subject, &error) !=
+        M2SNET_STATUS_OK) {
+        return library_error(subject, &error);
+    }
+    if (set->features != NULL) {
+        set->predict.features = set->feature_names;
+        set->predict.feature_count = sheet_names(engine->model, set->feature_names);
     }
     if (set->predict.class_index >= engine->info.classes) {
         return usage_error("--class %d: %s has classes 0 to %d", set->predict.class_index, set->run.model,
@@ -176,6 +198,27 @@ static m2snet_status write_receipt(const char *folder, const char *picture, cons
     return written ? M2SNET_STATUS_OK : M2SNET_STATUS_IO;
 }
 
+static m2snet_status write_inside(const settings *set, const engine_handles *engine, const char *picture,
+                                  const m2snet_image *image, const m2snet_result *result, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (set->predict.gradcam != NULL) {
+        char *path = output_path(set->output, picture, "_gradcam.png");
+
+        status = write_gradcam(engine->context, path, image, result, error);
+        free(path);
+    }
+    if (status == M2SNET_STATUS_OK && set->features != NULL) {
+        char *path = output_path(set->features, picture, "_features.png");
+
+        status = write_sheet(engine->context, path, file_name(picture), &engine->info, image, result,
+                             set->predict.gradcam, error);
+        free(path);
+    }
+    return status;
+}
+
 static void print_line(const progress_bar *bar, const char *picture, const m2snet_result *result, double ms)
 {
     m2snet_component component = { .struct_size = sizeof(component) };
@@ -230,6 +273,9 @@ static m2snet_status segment_picture(const settings *set, const engine_handles *
         status = write_receipt(set->output, picture, result, error);
     }
     if (status == M2SNET_STATUS_OK) {
+        status = write_inside(set, engine, picture, &image, result, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
         *found = m2snet_result_found(result);
         print_line(bar, picture, result, now_ms() - start);
     }
@@ -262,8 +308,17 @@ static bool outputs_are_safe(const settings *set, const path_list *pictures)
         if (set->receipt) {
             output_list_add(&outputs, output_path(set->output, picture, ".json"), i);
         }
+        if (set->predict.gradcam != NULL) {
+            output_list_add(&outputs, output_path(set->output, picture, "_gradcam.png"), i);
+        }
+        if (set->features != NULL) {
+            output_list_add(&outputs, output_path(set->features, picture, "_features.png"), i);
+        }
     }
     path_list_add(&inputs, format_text("%s", set->run.model));
+    for (int i = 0; i < set->views.model_count; i++) {
+        path_list_add(&inputs, format_text("%s", set->views.models[i]));
+    }
     safe = check_outputs(&inputs, &outputs);
     path_list_free(&inputs);
     output_list_free(&outputs);
@@ -301,7 +356,7 @@ static int segment_pictures(const settings *set, const engine_handles *engine, c
     return done == pictures->count ? EXIT_DONE : EXIT_FAILED;
 }
 
-static int run_pictures(const settings *set, char *const *arguments, m2snet_cancel *cancel)
+static int run_pictures(settings *set, char *const *arguments, m2snet_cancel *cancel)
 {
     path_list pictures = { 0 };
     engine_handles engine = { 0 };
@@ -318,7 +373,9 @@ static int run_pictures(const settings *set, char *const *arguments, m2snet_canc
     } else {
         code = open_engine(set, cancel, &engine);
         if (code == EXIT_DONE) {
-            code = make_folder(set->output) ? segment_pictures(set, &engine, &pictures) : EXIT_FAILED;
+            bool made = make_folder(set->output) && (set->features == NULL || make_folder(set->features));
+
+            code = made ? segment_pictures(set, &engine, &pictures) : EXIT_FAILED;
         }
     }
     close_engine(&engine);
@@ -385,7 +442,7 @@ static int run_array(const settings *set, const engine_handles *engine, const np
     return code;
 }
 
-static int run_arrays(const settings *set, m2snet_cancel *cancel)
+static int run_arrays(settings *set, m2snet_cancel *cancel)
 {
     path_list inputs = { 0 };
     output_list outputs = { 0 };
@@ -426,8 +483,9 @@ static bool parse_option(int option, settings *set)
 {
     int64_t number;
 
-    set->picture_option =
-        set->picture_option || (option >= OPTION_OUTPUT && option <= OPTION_SPACING) || option == OPTION_SIZE;
+    set->picture_option = set->picture_option || (option >= OPTION_OUTPUT && option <= OPTION_SPACING) ||
+                          option == OPTION_SIZE || option >= OPTION_TILES ||
+                          (option == OPTION_MODEL && set->run.model != NULL);
     switch (option) {
     case OPTION_OUTPUT:
         set->output = optarg;
@@ -441,6 +499,12 @@ static bool parse_option(int option, settings *set)
         return set->overlay = true;
     case OPTION_RECEIPT:
         return set->receipt = true;
+    case OPTION_FEATURES:
+        set->features = optarg;
+        return true;
+    case OPTION_GRADCAM:
+        set->predict.gradcam = optarg;
+        return true;
     case OPTION_THRESHOLD:
         return parse_number("--threshold", optarg, 0.0, 1.0, &set->predict.threshold);
     case OPTION_CLASS:
@@ -468,7 +532,7 @@ static bool parse_option(int option, settings *set)
     case OPTION_QUIET:
         return set->quiet = true;
     default:
-        return parse_run_option(option, optarg, &set->run);
+        return parse_view_option(option, optarg, &set->run, &set->views);
     }
 }
 
@@ -507,9 +571,18 @@ int main(int argc, char **argv)
     if (set.input_npy == NULL && optind == argc) {
         return usage_error("no picture given");
     }
+    if (check_view_options(&set.views) != EXIT_DONE) {
+        return EXIT_USAGE;
+    }
+    if ((set.features != NULL || set.predict.gradcam != NULL) && has_views(&set.views)) {
+        return usage_error(
+            "--features and --gradcam look into one run of one model: not with --tiles, --mirror or several "
+            "models");
+    }
     set.predict.control.cancel = interrupt_install();
     code = set.input_npy != NULL ? run_arrays(&set, set.predict.control.cancel)
                                  : run_pictures(&set, argv + optind, set.predict.control.cancel);
+    close_views(&set.views);
     interrupt_remove(set.predict.control.cancel);
     return finish(code);
 }

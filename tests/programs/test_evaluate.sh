@@ -123,6 +123,13 @@ says '^5 pairs scored, 0 failed'
 run 0 segment --model "$model" --output "$work/maps" --threads 2 --quiet "$pictures"
 run 0 evaluate --json "$work/g.json" "$work/maps" "$data/demo-polyps/masks"
 equal "$work/f.json" "$work/g.json"
+# As m2snet-segment predicts: mirrored, and with a second model.
+one=cju0rx1idathl0835detmsp84 truth=$data/demo-polyps/masks/cju0rx1idathl0835detmsp84.png
+views=(--model "$model" --model "$model" --mirror=horizontal --tiles 256 --tile-step 1)
+run 0 evaluate "${views[@]}" --no-surface --json "$work/views.json" --quiet "$pictures/$one.jpg" "$truth"
+run 0 segment "${views[@]}" --output "$work/views" --quiet "$pictures/$one.jpg"
+run 0 evaluate --no-surface --json "$work/views2.json" --quiet "$work/views/$one.png" "$truth"
+equal "$work/views.json" "$work/views2.json"
 # Its label maps, too: of one class 255 and 0.
 run 0 evaluate --model "$model" --labels outside=0,inside=255 --json "$work/h.json" "$pictures" "$data/demo-polyps/masks"
 says '^inside: Dice 0\.[5-9]'
@@ -218,6 +225,8 @@ bad "$p"
 errs 'PREDICTIONS and MASKS'
 bad --model "$model" "$p" "$q" "$m"
 errs 'IMAGES and MASKS'
+bad --mirror "$p" "$m"
+errs '--tiles and --mirror go with --model'
 bad --name a --name b "$p" "$m"
 errs '2 names for 1'
 bad --labels a=1 "$p" "$q" "$m"

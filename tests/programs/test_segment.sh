@@ -44,6 +44,39 @@ says 'area 0 px'
 small 0 --largest --fill-holes --backend ref --threads 1 --output "$work/opt" "$work/in/a.png"
 small 0 --size 64x96 --output "$work/opt" "$work/in/a.png"
 
+# ---- windows, mirrored inputs, several models ----
+
+small 0 --model "$model" --mirror --receipt --output "$work/views" "$work/in/b.jpg"
+[ "$(value "$work/views/b.json" views)" = '"whole picture, mirrored both ways, 2 models"' ] ||
+    complain "views: $(value "$work/views/b.json" views)"
+value "$work/views/b.json" ensemble.0 >/dev/null
+run 0 segment --model "$model" --tiles 64 --tile-step 1 --mirror=horizontal --receipt --output "$work/views" "$work/in/a.png"
+[ "$(value "$work/views/a.json" views)" = '"1 window, step 1.00, Gaussian weights, mirrored horizontally"' ] ||
+    complain "views: $(value "$work/views/a.json" views)"
+small 2 --tiles 64 --output "$work/none" "$work/in/a.png"
+errs '--size and --tiles exclude each other'
+run 2 segment --model "$model" --mirror=left --output "$work/none" "$work/in/a.png"
+errs 'expected horizontal, vertical or both'
+run 2 segment --model "$model" --tile-step 0.5 --output "$work/none" "$work/in/a.png"
+absent "$work/none"
+
+# ---- what the network computed inside ----
+
+small 0 --features "$work/inside/sheets" --gradcam x4_x3 --output "$work/inside" "$work/in/a.png" "$work/in/b.jpg"
+holds "$work/inside" a.png b.png a_gradcam.png b_gradcam.png sheets
+holds "$work/inside/sheets" a_features.png b_features.png
+small 0 --features "$work/again" --gradcam x4_x3 --threads 3 --output "$work/again" "$work/in/b.jpg"
+equal "$work/again/b_features.png" "$work/inside/sheets/b_features.png"
+equal "$work/again/b_gradcam.png" "$work/inside/b_gradcam.png"
+small 1 --gradcam x9 --output "$work/again" "$work/in/b.jpg"
+errs 'no tensor "x9"'
+small 2 --features "$work/none" --mirror --output "$work/none" "$work/in/a.png"
+errs 'look into one run of one model'
+small 2 --features "$work/in" --output "$work/none" "$work/in/a.png" "$work/../$(basename "$work")/in/a.png"
+absent "$work/none"
+run 0 info --features "$model"
+says '^  64x64x32  x2_x1$'
+
 # ---- one bad file among good ones ----
 
 mkdir "$work/mixed"
