@@ -215,7 +215,10 @@ typedef struct m2s_layer {
     double *sums; /* two rows of m2s_norm_padded(channels) */
 } m2s_layer;
 
-/* ---- convolutions of each channel by itself: one image ---- */
+/* ---- convolutions of each channel by itself: one image, by bands of rows and lines of channels ---- */
+#define M2S_DEPTHWISE_LINE 16 /* channels */
+#define M2S_DEPTHWISE_TILE 12 /* copied rows are as wide as so many results at a time want */
+
 typedef struct m2s_depthwise {
     int64_t h, w, channels; /* of the source */
     int64_t oh, ow;
@@ -229,7 +232,30 @@ typedef struct m2s_depthwise {
 
     const float *diff; /* of the result */
     double *sums;      /* rows as the weights' */
+
+    float *room; /* scratch: m2s_depthwise_room() numbers */
 } m2s_depthwise;
+
+static inline int64_t m2s_depthwise_columns(const m2s_depthwise *d)
+{
+    int64_t results = (d->ow + M2S_DEPTHWISE_TILE - 1) / M2S_DEPTHWISE_TILE * M2S_DEPTHWISE_TILE;
+
+    return (results - 1) * d->stride + (d->kw - 1) * d->dilation + 1;
+}
+
+/* Rows of the source that so many of the result look at. */
+static inline int64_t m2s_depthwise_source_rows(const m2s_depthwise *d, int64_t rows)
+{
+    return (rows - 1) * d->stride + (d->kh - 1) * d->dilation + 1;
+}
+
+/* For a band of so many rows; the gradient has room for those of the result, too. */
+static inline int64_t m2s_depthwise_room(const m2s_depthwise *d, int64_t rows, bool gradient)
+{
+    int64_t pixels = m2s_depthwise_source_rows(d, rows) * m2s_depthwise_columns(d);
+
+    return (pixels + (gradient ? rows * d->ow : 0)) * M2S_DEPTHWISE_LINE;
+}
 
 /* ---- updates (ops.def): the factors are those of the operation, multiplied out ---- */
 typedef struct m2s_sgd {
@@ -329,9 +355,10 @@ typedef struct m2s_cpu_kernels {
     void (*gelu)(float *dst, const float *src, int64_t n);
     void (*gelu_grad)(float *dst, const float *diff, const float *src, int64_t n);
 
-    void (*depthwise_rows)(const m2s_depthwise *depthwise, int64_t begin, int64_t end); /* of the result */
-    /* Adds the gradient of the weights of channels c..c + 15 to sums. */
-    void (*depthwise_grad)(const m2s_depthwise *depthwise, int64_t c);
+    /* Rows begin..end of the result and the line of channels from c on. */
+    void (*depthwise_band)(const m2s_depthwise *depthwise, int64_t begin, int64_t end, int64_t c);
+    /* Adds their part of the gradient of the weights to sums. */
+    void (*depthwise_grad)(const m2s_depthwise *depthwise, int64_t begin, int64_t end, int64_t c);
 } m2s_cpu_kernels;
 
 /* The best table that isa allows. */

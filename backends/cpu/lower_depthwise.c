@@ -7,15 +7,15 @@
 #include "backends/cpu/channel_sums.h"
 #include "backends/cpu/conv_weights.h"
 
-#define CHUNK_WORK (2 * 1000 * 1000) /* multiply-adds of a chunk */
-#define LINE       16                /* channels at once: a cache line */
+#define CHUNK_WORK   (2 * 1000 * 1000) /* multiply-adds of a chunk */
+#define BAND_NUMBERS 49152             /* of a band's copy: 192 KiB, which a core's second cache holds */
 
 typedef struct depthwise_detail {
     m2s_conv_weights weights; /* first */
     m2s_shape window;
     bool turned;
-    int64_t bands; /* of an image */
     int64_t pad;
+    int64_t bands, lines; /* of an image, of a pixel */
 } depthwise_detail;
 
 static void free_detail(m2s_memory *memory, void *detail)
@@ -28,13 +28,41 @@ static bool is_depthwise(m2s_shape window, const m2s_attrs *attrs)
     return window.i == 1 && window.o == attrs->groups && attrs->groups > 1;
 }
 
+static m2s_depthwise describe(const m2s_attrs *attrs, m2s_shape src, m2s_shape window, m2s_shape dst, int64_t pad)
+{
+    return (m2s_depthwise){ .h = src.h,
+                            .w = src.w,
+                            .channels = dst.c,
+                            .oh = dst.h,
+                            .ow = dst.w,
+                            .kh = window.kh,
+                            .kw = window.kw,
+                            .stride = attrs->stride,
+                            .dilation = attrs->dilation,
+                            .pad = pad };
+}
+
+/* Bands of an image, and the room for the largest of them. */
+static int64_t choose_bands(const m2s_depthwise *d, bool gradient, size_t *room_bytes)
+{
+    int64_t rows = d->oh;
+
+    while (rows > 1 && m2s_depthwise_room(d, rows, gradient) > BAND_NUMBERS) {
+        rows = (rows + 1) / 2;
+    }
+    int64_t bands = (d->oh + rows - 1) / rows;
+    rows = (d->oh + bands - 1) / bands;
+    *room_bytes = (size_t)m2s_depthwise_room(d, rows, gradient) * sizeof(float);
+    return bands;
+}
+
 /* Tap after tap, the channels, zeros behind the last. A unit is a line of channels. */
 static void pack_taps(const void *argument, const float *plain, m2s_cut units, float *packed)
 {
     const depthwise_detail *detail = argument;
     int64_t taps = detail->window.kh * detail->window.kw, padded = m2s_norm_padded(detail->window.o);
 
-    for (int64_t c = units.begin * LINE; c < units.end * LINE; c++) {
+    for (int64_t c = units.begin * M2S_DEPTHWISE_LINE; c < units.end * M2S_DEPTHWISE_LINE; c++) {
         for (int64_t tap = 0; tap < taps; tap++) {
             int64_t from = detail->turned ? taps - 1 - tap : tap;
             packed[tap * padded + c] = c < detail->window.o ? plain[c * taps + from] : 0.0f;
@@ -42,36 +70,27 @@ static void pack_taps(const void *argument, const float *plain, m2s_cut units, f
     }
 }
 
-static void run_rows(m2s_step *step, int32_t task, int64_t chunk, int worker)
+/* Units of work: image by image, band by band, the lines of channels. */
+static void run_bands(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     const depthwise_detail *detail = step->detail;
-    const m2s_attrs *attrs = &step->node.attrs;
     m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
-    int64_t image = chunk / detail->bands;
-    m2s_cut rows = m2s_cut_part(out.h, detail->bands, chunk % detail->bands);
-    const float *residual = detail->turned ? NULL : step->args.in[3];
-    m2s_depthwise depthwise = {
-        .h = in.h,
-        .w = in.w,
-        .channels = out.c,
-        .oh = out.h,
-        .ow = out.w,
-        .kh = detail->window.kh,
-        .kw = detail->window.kw,
-        .stride = attrs->stride,
-        .dilation = attrs->dilation,
-        .pad = detail->pad,
-        .src = (const float *)step->args.in[0] + image * in.h * in.w * in.c,
-        .weights = m2s_conv_weights_at(step, &detail->weights),
-        .bias = detail->turned ? NULL : step->args.in[2],
-        .residual = residual != NULL ? residual + image * out.h * out.w * out.c : NULL,
-        .relu = !detail->turned && attrs->relu != 0,
-        .dst = (float *)step->args.out[0] + image * out.h * out.w * out.c,
-    };
+    m2s_depthwise d = describe(&step->node.attrs, in, detail->window, out, detail->pad);
+    m2s_cut units = m2s_cut_part(out.n * detail->bands * detail->lines, step->tasks[task].chunks, chunk);
 
-    (void)task;
-    (void)worker;
-    step->kernels->depthwise_rows(&depthwise, rows.begin, rows.end);
+    d.weights = m2s_conv_weights_at(step, &detail->weights);
+    d.room = m2s_step_worker_scratch(step, worker);
+    d.bias = detail->turned ? NULL : step->args.in[2];
+    d.relu = !detail->turned && step->node.attrs.relu != 0;
+    for (int64_t unit = units.begin; unit < units.end; unit++) {
+        int64_t band = unit / detail->lines, image = band / detail->bands, at = image * out.h * out.w * out.c;
+        m2s_cut rows = m2s_cut_part(out.h, detail->bands, band % detail->bands);
+        const float *residual = detail->turned ? NULL : step->args.in[3];
+        d.src = (const float *)step->args.in[0] + image * in.h * in.w * in.c;
+        d.dst = (float *)step->args.out[0] + at;
+        d.residual = residual != NULL ? residual + at : NULL;
+        step->kernels->depthwise_band(&d, rows.begin, rows.end, unit % detail->lines * M2S_DEPTHWISE_LINE);
+    }
 }
 
 m2snet_status m2s_lower_depthwise(const m2s_lowering *lowering, m2snet_error *error)
@@ -96,24 +115,32 @@ m2snet_status m2s_lower_depthwise(const m2s_lowering *lowering, m2snet_error *er
     detail->window = window;
     detail->turned = turned;
     detail->pad = turned ? turned_pad : attrs->pad;
+    detail->lines = m2s_norm_padded(out.c) / M2S_DEPTHWISE_LINE;
     m2s_weights_layout layout = {
-        .numbers = (size_t)(window.kh * window.kw * m2s_norm_padded(window.o)),
-        .units = m2s_norm_padded(window.o) / LINE,
+        .numbers = (size_t)(window.kh * window.kw * m2s_norm_padded(out.c)),
+        .units = detail->lines,
         .pack = pack_taps,
         .argument = detail,
     };
     snprintf(layout.name, sizeof layout.name, "depthwise%s", turned ? " turned" : "");
     M2S_TRY(m2s_lowering_plain_constants(lowering, error));
     M2S_TRY(m2s_conv_weights_prepare(lowering, 1, &layout, &detail->weights, error));
-    detail->bands = m2s_cut_count(out.h, out.w * out.c * window.kh * window.kw, CHUNK_WORK);
+    m2s_depthwise d = describe(attrs, step->args.in_shape[0], window, out, detail->pad);
+    detail->bands = choose_bands(&d, false, &step->worker_bytes);
+    int64_t units = out.n * detail->bands * detail->lines;
     m2s_step_set_kernel(step, "depthwise %s", step->kernels->name);
-    m2s_step_add_task(step, run_rows, out.n * detail->bands);
+    m2s_step_add_task(step, run_bands,
+                      m2s_cut_count(units, out.n * out.h * out.w * out.c * window.kh * window.kw / units, CHUNK_WORK));
 fail:
     return status;
 }
 
 /* ---- conv2d_grad_weights: chunks are images by lines of channels; then their sums are added up, image after image.
  * Scratch: for each image, taps rows of doubles. ---- */
+
+typedef struct grad_detail {
+    int64_t bands;
+} grad_detail;
 
 static double *image_sums(const m2s_step *step, int64_t image)
 {
@@ -124,31 +151,25 @@ static double *image_sums(const m2s_step *step, int64_t image)
 
 static void run_sums(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
+    const grad_detail *detail = step->detail;
     const m2s_attrs *attrs = &step->node.attrs;
     m2s_shape in = step->args.in_shape[0], out = step->args.in_shape[1], window = step->args.out_shape[0];
-    int64_t padded = m2s_norm_padded(window.o), lines = padded / LINE, image = chunk / lines, c = chunk % lines * LINE;
-    m2s_depthwise depthwise = {
-        .h = in.h,
-        .w = in.w,
-        .channels = out.c,
-        .oh = out.h,
-        .ow = out.w,
-        .kh = window.kh,
-        .kw = window.kw,
-        .stride = attrs->stride,
-        .dilation = attrs->dilation,
-        .pad = attrs->pad,
-        .src = (const float *)step->args.in[0] + image * in.h * in.w * in.c,
-        .diff = (const float *)step->args.in[1] + image * out.h * out.w * out.c,
-        .sums = image_sums(step, image),
-    };
+    int64_t padded = m2s_norm_padded(window.o), lines = padded / M2S_DEPTHWISE_LINE;
+    int64_t image = chunk / lines, c = chunk % lines * M2S_DEPTHWISE_LINE;
+    m2s_depthwise d = describe(attrs, in, window, out, attrs->pad);
 
     (void)task;
-    (void)worker;
+    d.src = (const float *)step->args.in[0] + image * in.h * in.w * in.c;
+    d.diff = (const float *)step->args.in[1] + image * out.h * out.w * out.c;
+    d.sums = image_sums(step, image);
+    d.room = m2s_step_worker_scratch(step, worker);
     for (int64_t tap = 0; tap < window.kh * window.kw; tap++) {
-        memset(depthwise.sums + tap * padded + c, 0, LINE * sizeof(double));
+        memset(d.sums + tap * padded + c, 0, M2S_DEPTHWISE_LINE * sizeof(double));
     }
-    step->kernels->depthwise_grad(&depthwise, c);
+    for (int64_t band = 0; band < detail->bands; band++) {
+        m2s_cut rows = m2s_cut_part(out.h, detail->bands, band);
+        step->kernels->depthwise_grad(&d, rows.begin, rows.end, c);
+    }
 }
 
 static void run_totals(m2s_step *step, int32_t task, int64_t chunk, int worker)
@@ -174,15 +195,25 @@ static void run_totals(m2s_step *step, int32_t task, int64_t chunk, int worker)
 m2snet_status m2s_lower_depthwise_grad_weights(const m2s_lowering *lowering, m2snet_error *error)
 {
     m2s_step *step = lowering->step;
-    m2s_shape window = step->args.out_shape[0];
-    int64_t images = step->args.in_shape[0].n, padded = m2s_norm_padded(window.o);
+    const m2s_attrs *attrs = &step->node.attrs;
+    m2s_shape in = step->args.in_shape[0], window = step->args.out_shape[0];
+    int64_t padded = m2s_norm_padded(window.o);
+    grad_detail *detail;
 
-    if (!is_depthwise(window, &step->node.attrs)) {
+    if (!is_depthwise(window, attrs)) {
         return M2SNET_STATUS_UNSUPPORTED;
     }
-    step->scratch_bytes = (size_t)(images * window.kh * window.kw * padded) * sizeof(double);
+    detail = m2s_calloc(lowering->device->host->memory, 1, sizeof *detail);
+    if (detail == NULL) {
+        return m2s_fail_memory(error, step->name, sizeof *detail);
+    }
+    step->detail = detail;
+    step->free_detail = free_detail;
+    m2s_depthwise d = describe(attrs, in, window, step->args.in_shape[1], attrs->pad);
+    detail->bands = choose_bands(&d, true, &step->worker_bytes);
+    step->scratch_bytes = (size_t)(in.n * window.kh * window.kw * padded) * sizeof(double);
     m2s_step_set_kernel(step, "depthwise %s", step->kernels->name);
-    m2s_step_add_task(step, run_sums, images * padded / LINE);
+    m2s_step_add_task(step, run_sums, in.n * padded / M2S_DEPTHWISE_LINE);
     m2s_step_add_task(step, run_totals, m2s_channel_chunks(window.o));
     return m2s_lowering_plain_constants(lowering, error);
 }
