@@ -30,7 +30,7 @@ static inline m2s_subtract m2s_subtract_of(const m2s_attrs *attrs, m2s_shape coa
     unit.same = coarse.h == fine.h && coarse.w == fine.w;
     unit.grows = coarse.h <= fine.h && coarse.w <= fine.w && !unit.same;
     for (int k = 0; k < unit.scales; k++) {
-        unit.window[k] = m2s_window_of(attrs->scale[k], attrs->gaussian != 0);
+        unit.window[k] = m2s_window_of(attrs->scale[k], attrs->gaussian != 0, attrs->alpha);
         unit.reach = attrs->scale[k] / 2 > unit.reach ? attrs->scale[k] / 2 : unit.reach;
     }
     return unit;

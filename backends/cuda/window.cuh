@@ -13,10 +13,10 @@ struct m2s_window {
 };
 
 /* As backends/ref has it. */
-static inline m2s_window m2s_window_of(int kernel, bool gaussian)
+static inline m2s_window m2s_window_of(int kernel, bool gaussian, double deviation)
 {
     m2s_window window = {};
-    double centre = (kernel - 1.0) / 2.0, sigma = 0.3 * (centre - 1.0) + 0.8, sum = 0.0;
+    double centre = (kernel - 1.0) / 2.0, sigma = deviation > 0.0 ? deviation : 0.3 * (centre - 1.0) + 0.8, sum = 0.0;
     double weight[M2S_MOST_WINDOW];
 
     window.kernel = kernel;

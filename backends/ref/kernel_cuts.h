@@ -150,11 +150,12 @@ static inline void resize_reach(int64_t in, int64_t out, int64_t i, int64_t *beg
 
 #define MAX_WINDOW 31 /* the filters' shape rule allows no more */
 
-/* The filters' window is weight[i] weight[j], i and j in 0..kernel-1: ones, or a Gaussian that sums to 1. */
+/* The filters' window is weight[i] weight[j], i and j in 0..kernel-1: ones, or a Gaussian that sums to 1, of
+ * deviation attrs->alpha or, where that is 0, by the kernel. */
 static inline void window_weights(const m2s_attrs *attrs, int64_t kernel, double weight[MAX_WINDOW])
 {
     double centre = ((double)kernel - 1.0) / 2.0;
-    double sigma = 0.3 * (centre - 1.0) + 0.8;
+    double sigma = attrs->alpha > 0.0 ? attrs->alpha : 0.3 * (centre - 1.0) + 0.8;
     double sum = 0.0;
 
     for (int64_t i = 0; i < kernel; i++) {

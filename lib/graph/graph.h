@@ -92,7 +92,7 @@ typedef struct m2s_attrs {
     int32_t form;                  /* which of two definitions: objectives, sgd; conv2d: 1 = see ops.def */
     int64_t h, w;                  /* resize: size of the result; gradients of windows and resize: of their src */
     double epsilon;                /* batch norm, dice, adamw */
-    double alpha, beta;            /* see ops.def */
+    double alpha, beta;            /* see ops.def; filters: alpha = the Gaussian's sigma, 0 = by the kernel */
     double momentum, weight_decay; /* sgd, adamw */
     double mean[3], std[3];        /* normalise_rgb */
 } m2s_attrs;
@@ -229,8 +229,16 @@ m2s_value m2s_avg_pool(m2s_graph *graph, m2s_value src, int32_t kernel, int32_t 
 m2s_value m2s_resize(m2s_graph *graph, m2s_value src, int64_t h, int64_t w);
 m2s_value m2s_slice_c(m2s_graph *graph, m2s_value src, int64_t begin, int64_t count);
 m2s_value m2s_concat_c(m2s_graph *graph, const m2s_value *src, int32_t count);
-/* The released code's filter: the same kernel x kernel window over the sum of all channels, in every channel. */
-m2s_value m2s_full_filter(m2s_graph *graph, m2s_value src, int32_t kernel, bool gaussian);
+/* A filter's window, kernel x kernel: ones, or a Gaussian that sums to 1. */
+typedef struct m2s_filter_window {
+    int32_t kernel;
+    bool gaussian;
+    double sigma; /* of the Gaussian in pixels; 0 = by the kernel: 0.3 ((kernel - 1) / 2 - 1) + 0.8 */
+} m2s_filter_window;
+/* The released code's filter: the same window over the sum of all channels, in every channel. */
+m2s_value m2s_full_filter(m2s_graph *graph, m2s_value src, m2s_filter_window window);
+/* The same channel by channel. */
+m2s_value m2s_box_filter(m2s_graph *graph, m2s_value src, m2s_filter_window window);
 m2s_value m2s_scale(m2s_graph *graph, m2s_value src, double alpha); /* alpha src */
 m2s_value m2s_multiply(m2s_graph *graph, m2s_value a, m2s_value b);
 m2s_value m2s_sigmoid(m2s_graph *graph, m2s_value src);

@@ -6,9 +6,20 @@
 
 #define MAX_FILTER_KERNEL 31
 
-m2s_value m2s_full_filter(m2s_graph *graph, m2s_value src, int32_t kernel, bool gaussian)
+static m2s_value filter(m2s_graph *graph, m2s_op op, m2s_value src, m2s_filter_window window)
 {
-    return m2s_graph_node(graph, M2S_OP_full_filter, &src, 1, &(m2s_attrs){ .kernel = kernel, .gaussian = gaussian });
+    return m2s_graph_node(graph, op, &src, 1,
+                          &(m2s_attrs){ .kernel = window.kernel, .gaussian = window.gaussian, .alpha = window.sigma });
+}
+
+m2s_value m2s_full_filter(m2s_graph *graph, m2s_value src, m2s_filter_window window)
+{
+    return filter(graph, M2S_OP_full_filter, src, window);
+}
+
+m2s_value m2s_box_filter(m2s_graph *graph, m2s_value src, m2s_filter_window window)
+{
+    return filter(graph, M2S_OP_box_filter, src, window);
 }
 
 static m2snet_status expect_kernel(int32_t kernel, m2snet_error *error)

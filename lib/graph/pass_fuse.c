@@ -168,7 +168,7 @@ static m2s_value fuse_subtraction(m2s_pass *pass, const m2s_node *root)
         const m2s_node *fa = term != NULL ? filter_of(pass, term->in[0], a, &box_a) : NULL;
         const m2s_node *fb = term != NULL ? filter_of(pass, term->in[1], b, &box_b) : NULL;
         if (fa == NULL || fb == NULL || !m2s_attrs_equal(&box_a, &box_b) ||
-            (i > 0 && box_a.gaussian != attrs.gaussian)) {
+            (i > 0 && (box_a.gaussian != attrs.gaussian || box_a.alpha != attrs.alpha))) {
             return M2S_NONE;
         }
         /* The constants are made once per use; the parameters behind them tell whether they are the same. */
@@ -179,6 +179,7 @@ static m2s_value fuse_subtraction(m2s_pass *pass, const m2s_node *root)
         }
         attrs.scale[i] = box_a.kernel;
         attrs.gaussian = box_a.gaussian;
+        attrs.alpha = box_a.alpha;
         in[2 + 2 * i] = pass->map[fa->in[1]];
         in[3 + 2 * i] = pass->map[fa->in[2]];
     }

@@ -87,12 +87,13 @@ static m2s_value fuse_unit(m2s_pass *pass, const m2s_node *sum)
             return M2S_NONE;
         }
         int32_t frozen = norm_a->op == M2S_OP_batch_norm;
-        if (i > 0 && (filter_a->attrs.gaussian != attrs.gaussian || frozen != attrs.frozen ||
-                      norm_a->attrs.epsilon != attrs.epsilon)) {
+        if (i > 0 && (filter_a->attrs.gaussian != attrs.gaussian || filter_a->attrs.alpha != attrs.alpha ||
+                      frozen != attrs.frozen || norm_a->attrs.epsilon != attrs.epsilon)) {
             return M2S_NONE;
         }
         attrs.scale[i] = filter_a->attrs.kernel;
         attrs.gaussian = filter_a->attrs.gaussian;
+        attrs.alpha = filter_a->attrs.alpha;
         attrs.frozen = frozen;
         attrs.epsilon = norm_a->attrs.epsilon;
         for (int32_t k = 0; k < 4; k++) {

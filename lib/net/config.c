@@ -312,6 +312,7 @@ m2snet_status m2s_config_parse(m2s_config *config, const char *text, size_t leng
     M2S_TRY(parse_encoder(&parsed, json, &encoder, error));
     M2S_TRY(parse_scales(&parsed, json, &scales, error));
     M2S_TRY(m2s_variant_parse(&parsed.variant, &source, json, error));
+    M2S_TRY(m2s_variant_check(&parsed.variant, &source, parsed.scale, parsed.scales, parsed.gaussian, error));
     M2S_TRY(
         m2s_json_get_integer(&source, json, "pyramid_channels", M2S_JSON_OPTIONAL, 1, MAX_CHANNELS, &pyramid, error));
     parsed.pyramid_channels = (int32_t)pyramid;

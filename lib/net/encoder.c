@@ -92,6 +92,21 @@ static int32_t outputs_of(m2s_key_lookup lookup, void *user, const char *key)
     return dims != NULL && rank > 0 && dims[0] > 0 && dims[0] <= INT32_MAX ? (int32_t)dims[0] : 0;
 }
 
+/* By the batch norms behind the filters. Without these, or without filters, keys say nothing of scales. */
+static void recognise_scales(m2s_config *config, m2s_key_lookup lookup, void *user)
+{
+    if (m2s_variant_is_aspp(&config->variant) || config->variant.msu_bn == M2S_NORM_NONE) {
+        return;
+    }
+    config->scales = 1;
+    config->scale[0] = 1;
+    for (int32_t k = 3; k <= 31 && config->scales < M2S_CONFIG_SCALES; k += 2) {
+        if (m2s_variant_has_filter(&config->variant, k, lookup, user)) {
+            config->scale[config->scales++] = k;
+        }
+    }
+}
+
 bool m2s_config_recognise(m2s_config *config, m2s_key_lookup lookup, void *user, bool keep_encoder, bool keep_scales)
 {
     static const char *const deep_reducers[] = { "x5_dem_5.0.weight", "x5_dem_1.0.weight", "x4_dem_1.0.weight" };
@@ -104,18 +119,10 @@ bool m2s_config_recognise(m2s_config *config, m2s_key_lookup lookup, void *user,
     if (!known) {
         return false;
     }
-    if (!keep_scales) {
-        found.scales = 1;
-        found.scale[0] = 1;
-        for (int32_t k = 3; k <= 31; k += 2) {
-            char key[32];
-            snprintf(key, sizeof key, "conv_%d.norm.weight", k);
-            if (found.scales < M2S_CONFIG_SCALES && outputs_of(lookup, user, key) > 0) {
-                found.scale[found.scales++] = k;
-            }
-        }
-    }
     m2s_variant_recognise(&found.variant, lookup, user);
+    if (!keep_scales) {
+        recognise_scales(&found, lookup, user);
+    }
     int32_t pyramid = 0;
     for (size_t i = 0; i < sizeof deep_reducers / sizeof deep_reducers[0] && pyramid == 0; i++) {
         pyramid = outputs_of(lookup, user, deep_reducers[i]);

@@ -47,8 +47,9 @@ m2s_value m2s_layer_conv(m2s_graph *graph, m2s_value src, const char *prefix, m2
     m2s_value weights = m2s_graph_param(graph, m2s_key(graph, "%s.weight", prefix), shape);
     m2s_value bias = layer.bias ? vector(graph, prefix, "bias", layer.channels) : M2S_NONE;
 
-    return m2s_conv2d(graph, src, weights, bias,
-                      (m2s_conv){ .stride = layer.stride, .pad = layer.pad, .groups = groups });
+    return m2s_conv2d(
+        graph, src, weights, bias,
+        (m2s_conv){ .stride = layer.stride, .pad = layer.pad, .dilation = layer.dilation, .groups = groups });
 }
 
 m2s_value m2s_layer_linear(m2s_graph *graph, m2s_value src, const char *prefix, int32_t channels, bool bias)

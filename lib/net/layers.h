@@ -15,7 +15,8 @@ typedef struct m2s_conv_layer {
     int32_t kernel;
     int32_t stride; /* 0 = 1 */
     int32_t pad;
-    int32_t groups; /* 0 = 1, or M2S_DEPTHWISE */
+    int32_t dilation; /* 0 = 1 */
+    int32_t groups;   /* 0 = 1, or M2S_DEPTHWISE */
     bool bias;
 } m2s_conv_layer;
 

@@ -6,8 +6,8 @@
 #include "graph/graph.h"
 #include "net/config.h"
 
-/* T of the multi-scale subtraction unit: |A' - B| + sum over k of |F_k(A') - F_k(B)|, A' = A at B's size; named
- * NAME.sum_in. a is the coarse, b the fine input. */
+/* T of the multi-scale subtraction unit: |A' - B| + sum over k of |F_k(A') - F_k(B)|, A' = A at B's size, or of the
+ * variant's unit in its place; named NAME.sum_in. a is the coarse, b the fine input. */
 m2s_value m2s_subtraction(m2s_graph *graph, const m2s_config *config, const char *name, m2s_value a, m2s_value b);
 
 /* feature[i] = level i + 1 of the encoder, reduced to the pyramid's channels, for i < config->variant.levels.

@@ -82,6 +82,7 @@ static const row rows[] = {
     { "multi_scale_subtract", SUBTRACT, { .scales = 1, .scale = { 3 } }, "nn", 0.25, true },
     { "multi_scale_subtract", SUBTRACT, { UNIT2 }, "nn", 0.25, true },
     { "multi_scale_subtract", SUBTRACT, { UNIT2, .gaussian = 1 }, "nn", 0.25, true },
+    { "multi_scale_subtract", SUBTRACT, { UNIT2, .gaussian = 1, .alpha = 2.0 }, "nn", 0.25, true },
     { "multi_scale_subtract", SUBTRACT, { UNIT3 }, "nn", 0.25, true },
     { "multi_scale_subtract", SUBTRACT, { .scales = 7, .scale = { 1, 3, 5, 7, 9, 11, 31 } }, "nn", 0.25, true },
 };

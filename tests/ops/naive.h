@@ -148,9 +148,11 @@ static inline naive naive_resize(naive src, int64_t h, int64_t w, naive addend)
     return dst;
 }
 
-static inline double naive_gauss(int kernel, int i)
+/* deviation 0: by the kernel. */
+static inline double naive_gauss(int kernel, double deviation, int i)
 {
-    double sigma = 0.3 * ((kernel - 1) * 0.5 - 1.0) + 0.8, sum = 0.0, wanted = 0.0;
+    double sigma = deviation != 0.0 ? deviation : 0.3 * ((kernel - 1) * 0.5 - 1.0) + 0.8;
+    double sum = 0.0, wanted = 0.0;
 
     for (int j = 0; j < kernel; j++) {
         double g = exp(-pow(j - (kernel - 1) / 2.0, 2.0) / (2.0 * sigma * sigma));
@@ -161,7 +163,7 @@ static inline double naive_gauss(int kernel, int i)
 }
 
 /* mixing: the sum over all channels in every channel; else channel by channel. */
-static inline naive naive_filter(naive src, int kernel, bool gaussian, bool mixing)
+static inline naive naive_filter(naive src, int kernel, bool gaussian, double sigma, bool mixing)
 {
     naive dst = naive_new(src.shape.n, src.shape.h, src.shape.w, src.shape.c);
 
@@ -170,7 +172,7 @@ static inline naive naive_filter(naive src, int kernel, bool gaussian, bool mixi
         double sum = 0.0;
         for (int ky = 0; ky < kernel; ky++) {
             for (int kx = 0; kx < kernel; kx++) {
-                double weight = gaussian ? naive_gauss(kernel, ky) * naive_gauss(kernel, kx) : 1.0;
+                double weight = gaussian ? naive_gauss(kernel, sigma, ky) * naive_gauss(kernel, sigma, kx) : 1.0;
                 for (int64_t i = mixing ? 0 : c; i < (mixing ? src.shape.c : c + 1); i++) {
                     sum += weight * naive_padded(src, n, y + ky - kernel / 2, x + kx - kernel / 2, i);
                 }
@@ -225,8 +227,8 @@ static inline naive naive_subtract(const naive *in, const m2s_attrs *a)
         *naive_at(dst, n, y, x, c) = fabs(*naive_at(up, n, y, x, c) - *naive_at(in[1], n, y, x, c));
     }
     for (int k = 0; k < a->scales; k++) {
-        naive fa = naive_filter(up, a->scale[k], a->gaussian != 0, true);
-        naive fb = naive_filter(in[1], a->scale[k], a->gaussian != 0, true);
+        naive fa = naive_filter(up, a->scale[k], a->gaussian != 0, a->alpha, true);
+        naive fb = naive_filter(in[1], a->scale[k], a->gaussian != 0, a->alpha, true);
         NAIVE_EACH(dst, n, y, x, c)
         {
             double slope = in[2 + 2 * k].data[c], offset = in[3 + 2 * k].data[c];
@@ -293,7 +295,7 @@ static inline naive naive_op(m2s_op op, const naive *in, int count, const m2s_at
         return naive_slice(in[0], a->begin, a->count);
     case M2S_OP_full_filter:
     case M2S_OP_box_filter:
-        return naive_filter(in[0], a->kernel, a->gaussian != 0, op == M2S_OP_full_filter);
+        return naive_filter(in[0], a->kernel, a->gaussian != 0, a->alpha, op == M2S_OP_full_filter);
     case M2S_OP_multi_scale_subtract:
         return naive_subtract(in, a);
     case M2S_OP_layer_norm:

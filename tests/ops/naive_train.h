@@ -193,13 +193,14 @@ static inline naive naive_resize_back(naive diff, int64_t h, int64_t w)
 /* ---- the multi-scale unit ---- */
 
 /* c x c x k x k: the window's weights for every pair of channels. */
-static inline naive naive_window(int64_t c, int kernel, bool gaussian)
+static inline naive naive_window(int64_t c, int kernel, const m2s_attrs *a)
 {
     naive weights = naive_new(c, c, kernel, kernel);
 
     NAIVE_EACH(weights, o, i, ky, kx)
     {
-        *naive_at(weights, o, i, ky, kx) = gaussian ? naive_gauss(kernel, (int)ky) * naive_gauss(kernel, (int)kx) : 1.0;
+        *naive_at(weights, o, i, ky, kx) =
+            a->gaussian ? naive_gauss(kernel, a->alpha, (int)ky) * naive_gauss(kernel, a->alpha, (int)kx) : 1.0;
     }
     return weights;
 }
@@ -227,7 +228,7 @@ static inline void naive_unit(const naive *in, const m2s_attrs *a, naive *out)
     }
     for (int k = 0; k < a->scales; k++) {
         m2s_attrs conv = { .stride = 1, .pad = a->scale[k] / 2, .dilation = 1, .groups = 1 };
-        naive weights = naive_window(in[1].shape.c, a->scale[k], a->gaussian != 0), s[2];
+        naive weights = naive_window(in[1].shape.c, a->scale[k], a), s[2];
         for (int i = 0; i < 2; i++) {
             double *at = out[1].data + 4 * k + 2 * i;
             s[i] = naive_conv(side[i], weights, none, none, &conv);
@@ -272,7 +273,7 @@ static inline void naive_unit_back(const naive *in, const m2s_attrs *a, naive *o
         const naive *norm = in + 5 + 4 * k;
         m2s_attrs conv = { .stride = 1, .pad = a->scale[k] / 2, .dilation = 1, .groups = 1 };
         m2s_attrs bn = { .epsilon = a->epsilon, .frozen = a->frozen };
-        naive weights = naive_window(channels, a->scale[k], a->gaussian != 0), g[2], s[2];
+        naive weights = naive_window(channels, a->scale[k], a), g[2], s[2];
         for (int i = 0; i < 2; i++) {
             g[i] = naive_like(up); /* of z */
             s[i] = naive_like(up);
@@ -643,7 +644,7 @@ static inline int naive_train(m2s_op op, const naive *in, int count, const m2s_a
         naive_unit_back(in, a, out);
         return 2 + 2 * a->scales;
     case M2S_OP_boundary_weights:
-        out[0] = naive_filter(in[0], a->kernel, false, false);
+        out[0] = naive_filter(in[0], a->kernel, false, 0.0, false);
         for (int64_t e = 0; e < m2s_shape_elements(s); e++) {
             double area = (double)a->kernel * a->kernel;
             out[0].data[e] = 1.0 + a->alpha * fabs(out[0].data[e] / area - in[0].data[e]);

@@ -177,8 +177,8 @@ static double subtraction_kinks(const gradient_case *c, const naive *in)
     }
     for (int k = 0; k < a->scales; k++) {
         const naive *norm = in + 2 + 4 * k;
-        naive f[2] = { naive_filter(up, a->scale[k], a->gaussian != 0, true),
-                       naive_filter(in[1], a->scale[k], a->gaussian != 0, true) };
+        naive f[2] = { naive_filter(up, a->scale[k], a->gaussian != 0, a->alpha, true),
+                       naive_filter(in[1], a->scale[k], a->gaussian != 0, a->alpha, true) };
         double mean[2] = { 0.0, 0.0 }, square[2] = { 0.0, 0.0 };
         double count = (double)m2s_shape_elements(up.shape);
         for (int side = 0; side < 2; side++) {
@@ -622,6 +622,7 @@ static const gradient_case table[] = {
     { "Gaussian", M2S_OP_full_filter, { .kernel = 5, .gaussian = 1 }, "A", { A(1, 4, 3, 3) } },
     { "", M2S_OP_box_filter, { .kernel = 5 }, "A", { A(1, 4, 3, 3) } },
     { "Gaussian", M2S_OP_box_filter, { .kernel = 3, .gaussian = 1 }, "A", { A(1, 4, 3, 3) } },
+    { "Gaussian of a width", M2S_OP_box_filter, { .kernel = 5, .gaussian = 1, .alpha = 2.5 }, "A", { A(1, 4, 3, 3) } },
     { "one scale", M2S_OP_multi_scale_subtract_train, { .scales = 1, .scale = { 3 }, .epsilon = 1e-5 }, "NNAAav",
       { A(2, 2, 3, 5), A(2, 4, 6, 5), NORM(5) } },
     { "3 and 5", M2S_OP_multi_scale_subtract_train, { .scales = 2, .scale = { 3, 5 }, .epsilon = 1e-5 }, "NNAAavAAav",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Whole networks against float64 truth of twelve digits: M2SNet, MSNet, another set of scales, Gaussian filters. */
+ * Whole networks against float64 truth of twelve digits: M2SNet, MSNet, other scales, filters and units. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -108,62 +108,38 @@ static void check_network(const char *network, const m2s_config *config)
     network_run_release(&truth);
 }
 
-static void test_m2snet(void **state)
+static const struct {
+    const char *name, *json;
+} networks[] = {
+    { "m2snet", "{}" },
+    { "msnet", "{\"scales\": [1]}" },
+    { "m2snet_1357", "{\"scales\": [1, 3, 5, 7]}" },
+    { "m2snet_gauss", "{\"gaussian\": true}" },
+    { "m2snet_au", "{\"scales\": [1], \"variant\": {\"unit\": \"addition\"}}" },
+    { "m2snet_aspp", "{\"variant\": {\"unit\": \"aspp\"}}" },
+    { "m2snet_dense", "{\"variant\": {\"unit\": \"dense\"}}" },
+    { "m2snet_convnext_base", "{\"encoder\": \"convnext_base\"}" },
+};
+
+static void test_networks(void **state)
 {
-    m2s_config config;
-
     (void)state;
-    m2s_config_default(&config);
-    check_network("m2snet", &config);
-}
-
-static void test_msnet(void **state)
-{
-    m2s_config config;
-
-    (void)state;
-    m2s_config_default(&config);
-    config.scales = 1;
-    check_network("msnet", &config);
-}
-
-static void test_scales_1357(void **state)
-{
-    m2s_config config;
-
-    (void)state;
-    m2s_config_default(&config);
-    config.scales = 4;
-    config.scale[3] = 7;
-    check_network("m2snet_1357", &config);
-}
-
-static void test_gaussian(void **state)
-{
-    m2s_config config;
-
-    (void)state;
-    m2s_config_default(&config);
-    config.gaussian = true;
-    check_network("m2snet_gauss", &config);
-}
-
-static void test_convnext_base(void **state)
-{
-    m2s_config config;
-
-    (void)state;
-    m2s_config_default(&config);
-    assert_true(m2s_config_set_encoder(&config, "convnext_base"));
-    check_network("m2snet_convnext_base", &config);
+    for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++) {
+        m2s_config config;
+        m2snet_error error;
+        m2s_config_default(&config);
+        if (m2s_config_parse(&config, networks[i].json, strlen(networks[i].json), NULL, NULL, &error) !=
+            M2SNET_STATUS_OK) {
+            fail_msg("%s: %s", networks[i].name, error.message);
+        }
+        print_message("%s\n", networks[i].name);
+        check_network(networks[i].name, &config);
+    }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_m2snet),   cmocka_unit_test(test_msnet),         cmocka_unit_test(test_scales_1357),
-        cmocka_unit_test(test_gaussian), cmocka_unit_test(test_convnext_base),
-    };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_networks) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

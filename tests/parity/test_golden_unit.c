@@ -131,7 +131,7 @@ static m2s_value norm_param(m2s_graph *graph, int kernel, const char *member)
 
 static m2s_value filtered(m2s_graph *graph, m2s_value src, int kernel, bool gaussian)
 {
-    m2s_value sum = m2s_full_filter(graph, src, kernel, gaussian);
+    m2s_value sum = m2s_full_filter(graph, src, (m2s_filter_window){ .kernel = kernel, .gaussian = gaussian });
 
     return m2s_relu(graph, m2s_batch_norm(graph, sum, norm_param(graph, kernel, "weight"),
                                           norm_param(graph, kernel, "bias"), norm_param(graph, kernel, "running_mean"),

@@ -65,7 +65,7 @@ static void test_shapes(void **state)
     assert_shape(g, m2s_concat_c(g, (m2s_value[]){ x, x, m2s_slice_c(g, x, 0, 1) }, 3), 2, 17, 20, 17);
     assert_shape(g, m2s_sum(g, (m2s_value[]){ x, x }, 2), 2, 17, 20, 8);
     assert_shape(g, m2s_abs_diff(g, x, m2s_relu(g, x)), 2, 17, 20, 8);
-    assert_shape(g, m2s_full_filter(g, x, 5, false), 2, 17, 20, 8);
+    assert_shape(g, m2s_full_filter(g, x, (m2s_filter_window){ .kernel = 5 }), 2, 17, 20, 8);
     assert_int_equal(m2s_graph_finish(g, NULL), M2SNET_STATUS_OK);
     assert_int_equal(m2s_shape_elements(m2s_shape_of(g, x)), 2 * 17 * 20 * 8);
     end(g, &memory);
@@ -178,7 +178,7 @@ static m2s_value short_norm(m2s_graph *g, m2s_value x)
 
 static m2s_value even_filter(m2s_graph *g, m2s_value x)
 {
-    return m2s_full_filter(g, x, 4, false);
+    return m2s_full_filter(g, x, (m2s_filter_window){ .kernel = 4 });
 }
 
 static m2s_value resize_to_nothing(m2s_graph *g, m2s_value x)

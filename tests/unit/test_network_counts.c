@@ -37,6 +37,13 @@ static const struct {
     /* A reducer of level 1, 64 to 64 channels. */
     { "{\"variant\": {\"reduce_x1\": true}}", 27692585 + 37056, 16844005376 + 36864 * 88 * 88,
       8909225984 + 36864 * 64 * 64 },
+    { "{\"variant\": {\"unit\": \"aspp\"}}", 29256489, 25959374848, 13730578432 },
+    { "{\"variant\": {\"unit\": \"dense\"}}", 29671209, 28358156288, 14999355392 },
+    { "{\"variant\": {\"unit\": \"dense_shared\"}}", 29580329, 38912794624, 20581974016 },
+    { "{\"variant\": {\"recipe\": \"paper\"}}", 26586601, 16723570688, 8845524992 },
+    { "{\"variant\": {\"recipe\": \"paper\", \"msu_bn\": \"shared\", \"filter1\": \"identity\"}}", 26586601 + 256,
+      16723570688, 8845524992 },
+    { "{\"scales\": [1], \"variant\": {\"unit\": \"addition\"}}", 27692329, 16844005376, 8909225984 },
     { "{\"scales\": [1], \"variant\": {\"levels\": 4}}", 26253097, 14702944256, 7776763904 },
     { "{\"encoder\": \"convnext_base\"}", 89965825, 43092943872, 22792962048 },
     { "{\"encoder\": \"res2net_compact\", \"pyramid_channels\": 32}", 4477955, 0, 0 }, /* the demo model's card */

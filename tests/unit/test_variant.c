@@ -73,6 +73,15 @@ static const struct {
     { "{\"levels\":4}", "x1_dem_1 x4_dem_1 x4_x3 x4_x3_x2_x1 level2 level1 output3 output2",
       "x5_dem_1 x4_dem_4 x4_dem_5 level3 output4 x5_x4" },
     { "{\"levels\":4,\"dem4\":true,\"ce5\":\"own\",\"depth\":4}", "x4_dem_4 x4_dem_5 level3", "x5_dem_5" },
+    { "{\"recipe\":\"paper\"}", "x1_dem_1 level4 x5_dem_5", "x5_dem_4" },
+    { "{\"recipe\":\"paper\",\"dem4\":true,\"msu_bn\":\"shared\"}", "x1_dem_1 x5_dem_4", "level5" },
+    { "{\"recipe\":\"released\"}", "x5_dem_4", "x1_dem_1 level4" },
+    { "{\"unit\":\"addition\"}", "x5_x4", "x5_x4_a.b.0" },
+    { "{\"unit\":\"aspp\"}", "x5_x4_a.b.0 x5_x4_b.b.2 x2_x1_a.b.1", "x5_x4_a.r.0 x5_x4_ab.b.0" },
+    { "{\"unit\":\"dense\"}", "x5_x4_a.b.0 x5_x4_b.r.1", "x5_x4_ab.b.0" },
+    { "{\"unit\":\"dense_shared\",\"depth\":2}", "x5_x4_ab.b.2", "x5_x4_a.b.0 x5_x4_ab.r.0" },
+    { "{\"msu_filter\":\"depthwise\",\"msu_bn\":\"per_unit\",\"filter1\":\"ones\"}", "x5_x4", "level4" },
+    { "{\"filter1\":\"ones\"}", "x5_x4", "level4" },
     { "{\"levels\":4,\"depth\":3,\"ce4_conv\":false}", "x4_x3_x2", "x4_x3_x2_x1 level3" },
 };
 
@@ -165,6 +174,14 @@ static void test_recognition(void **state)
         assert_int_equal(got->reduce_x1, want->reduce_x1);
         assert_int_equal(got->ce4_conv, want->ce4_conv);
         assert_int_equal(got->ce5, want->ce5);
+        if (want->msu_bn != M2S_NORM_NONE) { /* which leaves no trace */
+            assert_int_equal(got->msu_bn, want->msu_bn);
+            assert_int_equal(got->filter1, want->filter1);
+        }
+        assert_true(got->unit == want->unit || want->unit == M2S_UNIT_ADDITION);
+        if (want->msu_bn != M2S_NORM_NONE && m2s_variant_orders(want) > 1) {
+            assert_int_equal(found.scales, 3);
+        }
         if (m2s_variant_orders(want) == want->levels) {
             assert_int_equal(got->dem4, want->dem4);
         }
@@ -172,8 +189,7 @@ static void test_recognition(void **state)
         m2s_graph_destroy(graph);
 
         /* What was said stays. */
-        found = parsed("{\"levels\":5,\"depth\":5,\"reduce_x1\":false,\"ce4_conv\":false,\"dem4\":true,\"ce5\":"
-                       "\"own\",\"include_ms1\":false}");
+        found = parsed("{\"levels\":5,\"depth\":5,\"recipe\":\"released\",\"unit\":\"subtraction\"}");
         const m2s_variant said = found.variant;
         graph = build(&memory, &config);
         k.graph = graph;
@@ -184,12 +200,50 @@ static void test_recognition(void **state)
     assert_int_equal(memory.used_bytes, 0);
 }
 
+/* Keys beside "variant" that it must go with. */
+static void test_beside(void **state)
+{
+    static const struct {
+        const char *json;
+        bool fine;
+    } cases[] = {
+        { "{\"gaussian\":true,\"variant\":{\"sigma\":1.5}}", true },
+        { "{\"scales\":[1,3],\"variant\":{\"unit\":\"aspp\"}}", false },
+        { "{\"architecture\":\"msnet\",\"variant\":{\"unit\":\"aspp\"}}", false },
+        { "{\"scales\":[1,3,5],\"variant\":{\"unit\":\"aspp\"}}", true },
+        { "{\"gaussian\":true,\"variant\":{\"unit\":\"dense\"}}", false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        m2s_config config, again;
+        m2s_memory memory;
+        m2s_config_default(&config);
+        m2snet_status status = m2s_config_parse(&config, cases[i].json, strlen(cases[i].json), NULL, NULL, NULL);
+        assert_int_equal(status, cases[i].fine ? M2SNET_STATUS_OK : M2SNET_STATUS_FORMAT);
+        m2s_memory_init(&memory, NULL, 0);
+        char *text = m2s_config_dump(&config, &memory);
+        assert_non_null(text);
+        m2s_config_default(&again);
+        assert_int_equal(m2s_config_parse(&again, text, strlen(text), NULL, NULL, NULL), M2SNET_STATUS_OK);
+        assert_memory_equal(&config, &again, sizeof config);
+        m2s_free(&memory, text);
+    }
+}
+
 static void test_refusals(void **state)
 {
     static const struct {
         const char *variant, *part;
         m2snet_status status;
     } cases[] = {
+        { "{\"recipe\":\"mine\"}", "recipe", M2SNET_STATUS_FORMAT },
+        { "{\"unit\":\"product\"}", "unit", M2SNET_STATUS_FORMAT },
+        { "{\"unit\":\"aspp\",\"msu_bn\":\"none\"}", "thus no msu_bn", M2SNET_STATUS_FORMAT },
+        { "{\"unit\":\"dense\",\"filter1\":\"identity\"}", "thus no filter1", M2SNET_STATUS_FORMAT },
+        { "{\"sigma\":1}", "sigma", M2SNET_STATUS_FORMAT },
+        { "{\"sigma\":0}", "sigma", M2SNET_STATUS_FORMAT },
+        { "{\"msu_bn\":true}", "msu_bn", M2SNET_STATUS_FORMAT },
         { "5", "variant", M2SNET_STATUS_FORMAT },
         { "{\"dept\":3}", "\"dept\" is not known", M2SNET_STATUS_UNSUPPORTED },
         { "{\"levels\":3}", "levels", M2SNET_STATUS_FORMAT },
@@ -215,10 +269,8 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_structures),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_recognition),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_structures), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_recognition),
+        cmocka_unit_test(test_beside),     cmocka_unit_test(test_refusals),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
