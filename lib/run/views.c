@@ -417,6 +417,7 @@ static m2snet_status tile_picture(m2s_views *views, const m2snet_image *image, c
     if (views->grid == NULL) {
         return m2s_fail_memory(error, "a picture's logits", values * sizeof *views->grid);
     }
+    m2s_control_report(views->control, "windows", 0, (uint64_t)windows);
     for (int32_t first = 0; first < windows; first += together) {
         int32_t count = windows - first < together ? windows - first : together;
         for (int32_t i = 0; i < count; i++) {
@@ -426,6 +427,7 @@ static m2snet_status tile_picture(m2s_views *views, const m2snet_image *image, c
         for (int32_t i = 0; i < count; i++) {
             scatter(views, t, &seen[i], logits + (size_t)i * (size_t)views->classes * input_pixels(views));
         }
+        m2s_control_report(views->control, "windows", (uint64_t)(first + count), (uint64_t)windows);
     }
     status = windows > 1 ? divide_by_weights(views, t, error) : M2SNET_STATUS_OK;
 fail:

@@ -453,12 +453,17 @@ static void test_threads_and_backends(void **state)
 typedef struct stop {
     m2snet_cancel *cancel;
     int reports, after;
+    uint64_t windows;
 } stop;
 
 static int on_progress(void *user, const m2snet_progress *progress)
 {
     stop *s = user;
 
+    if (strcmp(progress->phase, "windows") == 0) {
+        assert_int_equal(progress->total, 108); /* 12 x 9 of 64 px over 400 x 300 */
+        s->windows = progress->done;
+    }
     if (strcmp(progress->phase, "prepare") == 0 && ++s->reports == s->after) {
         m2snet_cancel_request(s->cancel);
     }
@@ -482,9 +487,45 @@ static void test_cancel(void **state)
     REFUSE(m2snet_predict(r->session, &picture, &o, &result, &error), M2SNET_STATUS_CANCELLED, "during \"prepare\"");
     assert_null(result);
     m2snet_cancel_destroy(s.cancel);
-    o.control = (m2snet_control){ 0 };
+    o.mirror = M2SNET_MIRROR_NONE;
+    s.after = 0;
+    s.windows = 0;
+    o.control = (m2snet_control){ on_progress, &s, NULL };
     m2snet_result_destroy(predict(r->session, &picture, &o));
+    assert_int_equal(s.windows, 108);
     free_picture(&picture);
+}
+
+/* A cap on memory holds for what windows need besides: the logits of a whole picture. */
+static void test_limit(void **state)
+{
+    m2snet_context_options options;
+    m2snet_context *context;
+    m2snet_error error;
+    uint8_t *pixels = calloc(4096, 4096);
+    m2snet_image large = { .data = pixels, .width = 4096, .height = 4096, .format = M2SNET_PIXEL_GRAY8 };
+    m2snet_predict_options o;
+    m2snet_result *result;
+
+    (void)state;
+    assert_non_null(pixels);
+    m2snet_context_options_init(&options);
+    options.backend = "cpu";
+    options.memory_limit_bytes = (uint64_t)48 << 20; /* 64 MB for 4096 x 4096 logits */
+    OK(m2snet_context_create(&options, &context, &error));
+    m2snet_model *model = load(context, NULL);
+    m2snet_session *session = session_of(model, SIDE, SIDE, M2SNET_PRECISION_F32);
+    m2snet_predict_options_init(&o);
+    o.tiles = 1;
+    REFUSE(m2snet_predict(session, &large, &o, &result, &error), M2SNET_STATUS_LIMIT, "memory_limit_bytes");
+    assert_null(result);
+    large.width = 100;
+    large.height = 80;
+    m2snet_result_destroy(predict(session, &large, &o));
+    m2snet_session_destroy(session);
+    m2snet_model_destroy(model);
+    m2snet_context_destroy(context);
+    free(pixels);
 }
 
 static void test_refused(void **state)
@@ -550,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_ensemble),
         cmocka_unit_test(test_threads_and_backends),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_limit),
         cmocka_unit_test(test_refused),
     };
 
