@@ -92,6 +92,8 @@ static char *network_json(const settings *set)
         text = format_text("{\"encoder\":\"res2net_compact\",\"pyramid_channels\":32,\"input_size\":256}");
     } else if (strcmp(name, "res2net50") == 0) {
         text = format_text("{\"encoder\":\"res2net50_v1b_26w_4s\"}");
+    } else if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name)) {
+        text = format_text("{\"encoder\":\"%s\"}", name);
     } else if (name[0] == '{') {
         text = format_text("%s", name);
     } else {

@@ -143,7 +143,7 @@ fail:
     return status;
 }
 
-/* The name of a family, or of one of its sizes, which *sized then says. */
+/* The name of a size, which *sized then says, or of a family, which a shape must make a size, or the weights. */
 static m2snet_status parse_encoder_name(m2s_config *config, const char *name, bool shaped, bool *sized,
                                         m2snet_error *error)
 {
@@ -151,13 +151,15 @@ static m2snet_status parse_encoder_name(m2s_config *config, const char *name, bo
     char known[512] = "";
 
     *sized = m2s_config_set_encoder(config, name);
-    if (*sized || (family != NULL && (shaped || strcmp(name, family->family) == 0))) {
-        snprintf(config->encoder, sizeof config->encoder, "%s", *sized ? name : family->family);
-        return M2SNET_STATUS_OK;
+    if (!*sized && family != NULL && shaped) {
+        snprintf(config->encoder, sizeof config->encoder, "%s", family->family);
+    } else if (!*sized && (family != m2s_encoder_of(config) || strcmp(name, family->family) != 0)) {
+        return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
+                        "configuration key \"encoder\": \"%s\" is not known; known are %s, and families with "
+                        "\"encoder_shape\"",
+                        name, m2s_encoder_names(known, sizeof known));
     }
-    return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
-                    "configuration key \"encoder\": \"%s\" is not known; known are %s", name,
-                    m2s_encoder_names(known, sizeof known));
+    return M2SNET_STATUS_OK;
 }
 
 static m2snet_status parse_encoder(m2s_config *config, const m2s_json *json, bool *sets, m2snet_error *error)

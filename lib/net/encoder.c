@@ -45,6 +45,26 @@ const char *m2s_encoder_names(char *text, size_t size)
     return text;
 }
 
+bool m2s_key_number(const char **key, const char *before, int32_t *number)
+{
+    const size_t length = strlen(before);
+    const char *at = *key + length;
+    int32_t value = 0, digits = 0;
+
+    if (strncmp(*key, before, length) != 0) {
+        return false;
+    }
+    for (; *at >= '0' && *at <= '9' && digits < 3; at++, digits++) {
+        value = 10 * value + (*at - '0');
+    }
+    if (digits == 0 || *at != '.') {
+        return false;
+    }
+    *key = at + 1;
+    *number = value;
+    return true;
+}
+
 bool m2s_encoder_other_name(const m2s_encoder *encoder, const char *key, int32_t which,
                             char name[M2S_ENCODER_KEY_BYTES])
 {

@@ -61,6 +61,10 @@ const m2s_encoder *m2s_encoder_named(const char *name);
 /* All sizes, "a, b and c", cut to size. Returns text. */
 const char *m2s_encoder_names(char *text, size_t size);
 
+/* Takes `before`, a number below 1000 and a dot off the front of a key: "stages.", then 2, of "stages.2.norm" leaves
+ * "norm". False, and nothing taken, when they are not there. */
+bool m2s_key_number(const char **key, const char *before, int32_t *number);
+
 #define M2S_ENCODER_KEY_BYTES 160
 /* Other name number `which` (from 0) that a file may have for a key of encoder: other prefixes or none, and the
  * encoder's own aliases. False: there are no more, or key is not of encoder. */

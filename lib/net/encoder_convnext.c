@@ -130,14 +130,14 @@ static const struct {
 
 static bool alias(const char *key, int32_t which, char *name, size_t size)
 {
-    int stage, index, used = 0;
+    int32_t stage, index;
 
     if (which > 1) {
         return false;
     }
-    if (sscanf(key, "stages.%d.%d.%n", &stage, &index, &used) == 2 && used > 0) {
+    if (m2s_key_number(&key, "stages.", &stage) && m2s_key_number(&key, "", &index)) {
         for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-            if (strcmp(key + used, parts[i].official) == 0) {
+            if (strcmp(key, parts[i].official) == 0) {
                 const char *other = parts[i].other[which];
                 snprintf(name, size, which == 0 ? "stages.%d.blocks.%d.%s" : "features.%d.%d.%s",
                          which == 0 ? stage : 2 * stage + 1, index, other);
@@ -146,13 +146,13 @@ static bool alias(const char *key, int32_t which, char *name, size_t size)
         }
         return false;
     }
-    if (sscanf(key, "downsample_layers.%d.%n", &stage, &used) == 1 && used > 0) {
+    if (m2s_key_number(&key, "downsample_layers.", &stage)) {
         if (which == 1) {
-            snprintf(name, size, "features.%d.%s", 2 * stage, key + used);
+            snprintf(name, size, "features.%d.%s", 2 * stage, key);
         } else if (stage == 0) {
-            snprintf(name, size, "stem.%s", key + used);
+            snprintf(name, size, "stem.%s", key);
         } else {
-            snprintf(name, size, "stages.%d.downsample.%s", stage, key + used);
+            snprintf(name, size, "stages.%d.downsample.%s", stage, key);
         }
         return true;
     }
