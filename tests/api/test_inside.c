@@ -56,7 +56,7 @@ static int32_t names_of(const m2snet_model *model, const char *names[MOST_ROWS])
     int32_t count = m2snet_model_feature_count(model);
     m2snet_error error;
 
-    assert_true(count > 40 && count <= MOST_ROWS);
+    assert_true(count > 20 && count <= MOST_ROWS);
     for (int32_t i = 0; i < count; i++) {
         m2snet_feature_info info = { .struct_size = sizeof info };
         OK(m2snet_model_feature_info(model, i, &info, &error));
