@@ -274,6 +274,15 @@ typedef struct m2s_adamw {
     float correction1, correction2, epsilon;
 } m2s_adamw;
 
+/* ---- attention within windows: rows of pixels numbers, stride apart ---- */
+typedef struct m2s_window_softmax {
+    int64_t pixels, stride;
+    float *scores;
+    const float *bias;   /* forward: added to the scores */
+    const float *piece;  /* forward, a number a pixel: those of different ones are far from each other; may be NULL */
+    const float *shares; /* backward */
+} m2s_window_softmax;
+
 typedef struct m2s_cpu_kernels {
     const char *name; /* of the instruction set */
     int64_t vector;   /* floats in a vector */
@@ -359,6 +368,11 @@ typedef struct m2s_cpu_kernels {
     void (*depthwise_band)(const m2s_depthwise *depthwise, int64_t begin, int64_t end, int64_t c);
     /* Adds their part of the gradient of the weights to sums. */
     void (*depthwise_grad)(const m2s_depthwise *depthwise, int64_t begin, int64_t end, int64_t c);
+
+    /* scores become shares. */
+    void (*window_softmax)(const m2s_window_softmax *softmax);
+    /* scores: from the gradient of the shares to that of the scores. */
+    void (*window_softmax_back)(const m2s_window_softmax *softmax);
 } m2s_cpu_kernels;
 
 /* The best table that isa allows. */

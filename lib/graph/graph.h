@@ -244,4 +244,15 @@ m2s_value m2s_multiply(m2s_graph *graph, m2s_value a, m2s_value b);
 m2s_value m2s_sigmoid(m2s_graph *graph, m2s_value src);
 m2s_value m2s_softmax_c(m2s_graph *graph, m2s_value src);
 
+typedef struct m2s_windows {
+    int32_t side, shift; /* px; shift below side */
+    int32_t heads;
+    double scale; /* of queries' products with keys */
+} m2s_windows;
+#define M2S_MAX_ATTENTION_WINDOW 16
+/* Attention within windows (ops.def); pad may be M2S_NONE. */
+m2s_value m2s_window_attention(m2s_graph *graph, m2s_value qkv, m2s_value table, m2s_value pad, m2s_windows windows);
+/* Each 2 x 2 pixels as one, column by column. */
+m2s_value m2s_merge_patches(m2s_graph *graph, m2s_value src);
+
 #endif

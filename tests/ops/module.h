@@ -27,6 +27,10 @@ static inline bool module_refuses(m2s_op op)
     case M2S_OP_scale_c:
     case M2S_OP_scale_c_grad:
     case M2S_OP_drop_path:
+    case M2S_OP_window_attention:
+    case M2S_OP_window_attention_grad:
+    case M2S_OP_merge_patches:
+    case M2S_OP_merge_patches_grad:
         return true;
     default:
         return false;

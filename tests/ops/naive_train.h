@@ -7,6 +7,7 @@
 
 #include "core/rng.h"
 #include "ops/naive.h"
+#include "ops/naive_window.h"
 
 static inline naive naive_like(naive t)
 {
@@ -643,6 +644,28 @@ static inline int naive_train(m2s_op op, const naive *in, int count, const m2s_a
     case M2S_OP_multi_scale_subtract_grad:
         naive_unit_back(in, a, out);
         return 2 + 2 * a->scales;
+    case M2S_OP_window_attention:
+        out[0] = naive_window_attention(in, count, a);
+        return 1;
+    case M2S_OP_window_attention_grad:
+        return naive_window_attention_back(in, count, a, out);
+    case M2S_OP_merge_patches:
+        out[0] = naive_new(s.n, (s.h + 1) / 2, (s.w + 1) / 2, 4 * s.c);
+        NAIVE_EACH(out[0], n, y, x, c)
+        {
+            *naive_at(out[0], n, y, x, c) = naive_padded(in[0], n, 2 * y + c / s.c % 2, 2 * x + c / s.c / 2, c % s.c);
+        }
+        return 1;
+    case M2S_OP_merge_patches_grad:
+        out[0] = naive_new(s.n, a->h, a->w, s.c / 4);
+        NAIVE_EACH(*first, n, y, x, c)
+        {
+            int64_t part = c / (s.c / 4);
+            if (naive_inside(out[0], 2 * y + part % 2, 2 * x + part / 2)) {
+                *naive_at(out[0], n, 2 * y + part % 2, 2 * x + part / 2, c % (s.c / 4)) += *naive_at(in[0], n, y, x, c);
+            }
+        }
+        return 1;
     case M2S_OP_boundary_weights:
         out[0] = naive_filter(in[0], a->kernel, false, 0.0, false);
         for (int64_t e = 0; e < m2s_shape_elements(s); e++) {

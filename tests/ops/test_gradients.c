@@ -550,6 +550,7 @@ static m2s_value fused(m2s_graph *graph, const m2s_value *in, subject *s)
 #define CONV(s, p, dil, g)  .stride = s, .pad = p, .dilation = dil, .groups = g
 #define POOL(k, s, p)       .kernel = k, .stride = s, .pad = p
 #define NORM(c)             V(c), V(c), V(c), V(c)
+#define WINDOWS(k, s, g)    .kernel = k, .begin = s, .groups = g, .alpha = 0.25
 
 static const gradient_case table[] = {
     { "1x1", M2S_OP_conv2d, { CONV(1, 0, 1, 1) }, "AA", { A(2, 3, 4, 5), W(3, 5, 1, 1) } },
@@ -636,6 +637,14 @@ static const gradient_case table[] = {
       "NNAAavAAav", { A(1, 3, 2, 3), A(1, 6, 4, 3), NORM(3), NORM(3) } },
     { "sources alone", M2S_OP_multi_scale_subtract_train, { .scales = 1, .scale = { 3 }, .epsilon = 1e-5 }, "nNaaav",
       { A(1, 2, 3, 3), A(1, 4, 6, 3), NORM(3) } },
+
+    { "one window", M2S_OP_window_attention, { WINDOWS(3, 1, 2) }, "LA", { A(2, 3, 3, 12), W(25, 2, 1, 1) } },
+    { "padded", M2S_OP_window_attention, { WINDOWS(3, 0, 2) }, "LAA", { A(1, 4, 5, 12), W(25, 2, 1, 1), V(12) } },
+    { "rolled", M2S_OP_window_attention, { WINDOWS(3, 1, 1) }, "LAA", { A(1, 7, 5, 15), W(25, 1, 1, 1), V(15) } },
+    { "rolled, padded with zeros", M2S_OP_window_attention, { WINDOWS(4, 2, 1) }, "LA", { A(1, 6, 3, 9), W(49, 1, 1, 1) } },
+    { "map alone", M2S_OP_window_attention, { WINDOWS(3, 1, 2) }, "Laa", { A(1, 5, 4, 12), W(25, 2, 1, 1), V(12) } },
+    { "", M2S_OP_merge_patches, { 0 }, "A", { A(2, 4, 6, 3) } },
+    { "odd", M2S_OP_merge_patches, { 0 }, "A", { A(1, 5, 3, 5) } },
 
     { "paper", M2S_OP_weighted_bce, { .form = 0 }, "Lmw", { A(2, 3, 4, 2), A(2, 3, 4, 2), A(2, 3, 4, 2) } },
     { "released", M2S_OP_weighted_bce, { .form = 1 }, "Lmw", { A(2, 3, 4, 2), A(2, 3, 4, 2), A(2, 3, 4, 2) } },

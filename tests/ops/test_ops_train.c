@@ -41,6 +41,7 @@ typedef struct train_case {
 #define CONV(s, p, dil, g)  .stride = s, .pad = p, .dilation = dil, .groups = g
 #define POOL(k, s, p)       .kernel = k, .stride = s, .pad = p
 #define NORM(c)             V(c), V(c), V(c), V(c)
+#define WINDOWS(k, s, g)    .kernel = k, .begin = s, .groups = g, .alpha = 0.25
 #define RGB                 .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 }
 
 static const train_case table[] = {
@@ -194,6 +195,29 @@ static const train_case table[] = {
       { A(2, 6, 6, 17), A(2, 3, 3, 17), A(2, 6, 6, 17), V(8), A(2, 6, 6, 4), NORM(17), NORM(17) } },
     { M2S_OP_multi_scale_subtract_grad, { .scales = 3, .scale = { 3, 5, 7 }, .epsilon = 1e-5 }, "ann#%vaavvaavvaav",
       { A(1, 3, 5, 5), A(1, 2, 3, 5), A(1, 3, 5, 5), V(12), A(1, 3, 5, 6), NORM(5), NORM(5), NORM(5) } },
+
+    { M2S_OP_window_attention, { WINDOWS(1, 0, 1) }, "aa", { A(1, 1, 1, 3), W(1, 1, 1, 1) } },
+    { M2S_OP_window_attention, { WINDOWS(7, 3, 1) }, "la", { A(1, 7, 7, 96), W(169, 1, 1, 1) } },
+    { M2S_OP_window_attention, { WINDOWS(7, 3, 3) }, "laa", { A(2, 16, 12, 288), W(169, 3, 1, 1), V(288) } },
+    { M2S_OP_window_attention, { WINDOWS(7, 0, 2) }, "laa", { A(1, 8, 15, 102), W(169, 2, 1, 1), V(102) } },
+    { M2S_OP_window_attention, { WINDOWS(4, 2, 3) }, "la", { A(1, 3, 9, 45), W(49, 3, 1, 1) } },
+    { M2S_OP_window_attention, { WINDOWS(3, 1, 5) }, "laa", { A(2, 5, 1, 15), W(25, 5, 1, 1), V(15) } },
+    { M2S_OP_window_attention_grad, { WINDOWS(1, 0, 1) }, "aaa", { A(1, 1, 1, 1), A(1, 1, 1, 3), W(1, 1, 1, 1) } },
+    { M2S_OP_window_attention_grad, { WINDOWS(7, 3, 1), .frozen = 1 }, "ala",
+      { A(1, 7, 7, 32), A(1, 7, 7, 96), W(169, 1, 1, 1) } },
+    { M2S_OP_window_attention_grad, { WINDOWS(7, 3, 3), .frozen = 1 }, "alaa",
+      { A(1, 9, 12, 96), A(1, 9, 12, 288), W(169, 3, 1, 1), V(288) } },
+    { M2S_OP_window_attention_grad, { WINDOWS(7, 3, 2) }, "alaa",
+      { A(2, 8, 8, 34), A(2, 8, 8, 102), W(169, 2, 1, 1), V(102) } },
+    { M2S_OP_window_attention_grad, { WINDOWS(4, 2, 3) }, "ala", { A(1, 3, 9, 15), A(1, 3, 9, 45), W(49, 3, 1, 1) } },
+    { M2S_OP_window_attention_grad, { WINDOWS(3, 1, 5) }, "alaa",
+      { A(2, 5, 1, 5), A(2, 5, 1, 15), W(25, 5, 1, 1), V(15) } },
+    { M2S_OP_merge_patches, { 0 }, "a", { A(1, 1, 1, 1) } },
+    { M2S_OP_merge_patches, { 0 }, "a", { A(2, 6, 8, 17) } },
+    { M2S_OP_merge_patches, { 0 }, "a", { A(2, 45, 37, 33) } },
+    { M2S_OP_merge_patches_grad, { .h = 1, .w = 1 }, "a", { A(1, 1, 1, 4) } },
+    { M2S_OP_merge_patches_grad, { .h = 6, .w = 8 }, "a", { A(2, 3, 4, 68) } },
+    { M2S_OP_merge_patches_grad, { .h = 45, .w = 37 }, "a", { A(2, 23, 19, 132) } },
 
     { M2S_OP_boundary_weights, { .kernel = 31, .alpha = 5.0 }, "b", { A(2, 40, 37, 1) } },
     { M2S_OP_boundary_weights, { .kernel = 31, .alpha = 5.0 }, "n", { A(1, 9, 11, 3) } },
@@ -372,6 +396,9 @@ static double summands_of(const train_case *c)
     case M2S_OP_max_pool_grad:
     case M2S_OP_avg_pool_grad:
         return (double)a->kernel * a->kernel;
+    case M2S_OP_window_attention: /* the products' rounding is that of numbers of a few units, in an exponent */
+    case M2S_OP_window_attention_grad:
+        return 4.0 * ((double)a->kernel * a->kernel + (double)m2s_shape_elements(c->in[0]) / pixels / a->groups);
     case M2S_OP_boundary_weights:
         return (double)a->kernel * a->kernel;
     case M2S_OP_resize_grad:
