@@ -28,7 +28,7 @@ static const char help[] =
     "                      weights; --seconds and --iterations count for each row\n"
     "  --train             time training steps of --batch pictures instead (with --steps: by kernel)\n"
     "  --lossnet FILE      with --train: with the loss network's term; \"random\": VGG-16 with drawn weights,\n"
-    "                      \"random:NAME\": another (resnet50)\n"
+    "                      \"random:NAME\": another (resnet50, swin_t)\n"
     "  --json              one JSON object instead of text\n"
     "  --quiet             only errors (with --json: and the object)\n" COMMON_OPTION_HELP
     "Exit status: 0 done, 1 something failed, 2 the command line makes no sense.\n";

@@ -1066,15 +1066,16 @@ typedef struct m2snet_lossnet m2snet_lossnet;
 
 typedef struct m2snet_lossnet_options {
     size_t struct_size;
-    const char *family; /* "vgg16", "resnet50", "resnet50-stem"; NULL: told by the file's keys */
+    const char *family; /* "vgg16", "resnet50", "resnet50-stem", "swin_t"; NULL: told by the file's keys */
     m2snet_control control;
 } m2snet_lossnet_options;
 M2SNET_API void m2snet_lossnet_options_init(m2snet_lossnet_options *options);
 
-/* Loads torchvision's checkpoint of the classifier (.pth or .safetensors) by its own keys ("features.0.weight"); its
- * last layers are not needed and ignored. A file that does not fit gives M2SNET_STATUS_MISMATCH and a table. What is
- * compared: "vgg16" its first four blocks' results in front of the pool, "resnet50" its four stages' results,
- * "resnet50-stem" (only when it is asked for) the stem's ReLU and three stages. */
+/* Loads torchvision's checkpoint of the classifier (.pth or .safetensors) by its own keys ("features.0.weight"), Swin-T
+ * also by its authors' or timm's; its last layers are not needed and ignored. A file that does not fit gives
+ * M2SNET_STATUS_MISMATCH and a table. What is compared: "vgg16": the last ReLU of its first four blocks; "resnet50" and
+ * "swin_t": the results of their four stages; "resnet50-stem" (only when it is asked for): the stem's ReLU and the
+ * first three stages. */
 M2SNET_API m2snet_status m2snet_lossnet_load_file(m2snet_context *context, const char *path,
                                                   const m2snet_lossnet_options *options, m2snet_lossnet **lossnet,
                                                   m2snet_error *error);

@@ -14,6 +14,9 @@ typedef struct m2s_lossnet_family {
     /* Features of src (n, h, w, 3), normalised as the classifier wants it. */
     void (*taps)(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
     const char *first_key; /* a key by which a file of this family is known; NULL: only when it is asked for */
+    /* Writes other name number `which` of a key (without M2S_LOSSNET_PREFIX, as all of these); false: there are no
+     * more. NULL: there are none. */
+    bool (*alias)(const char *key, int32_t which, char *name, size_t size);
 } m2s_lossnet_family;
 
 /* Known families, ended by NULL. */
@@ -25,5 +28,8 @@ void m2s_lossnet_vgg16(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNE
 /* ResNet-50: after each of the four stages, or after the stem's ReLU and the first three stages. */
 void m2s_lossnet_resnet50(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
 void m2s_lossnet_resnet50_stem(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
+/* Swin-T: after each of the four stages. */
+void m2s_lossnet_swin_t(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSNET_TAPS]);
+bool m2s_lossnet_swin_t_alias(const char *key, int32_t which, char *name, size_t size);
 
 #endif

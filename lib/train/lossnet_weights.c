@@ -15,6 +15,7 @@
 #define SOME_SIDE_PX   32 /* of a graph that is built for its parameters alone */
 #define SHOWN_ROWS     6
 #define LIST_BYTES     300
+#define NAME_BYTES     160
 
 void m2s_lossnet_options_default(m2snet_lossnet_options *options)
 {
@@ -90,6 +91,18 @@ static void list_families(bool keys, char *text, size_t bytes)
     }
 }
 
+/* Under its own name or another that files of the family have. */
+static m2s_weight *find(const m2s_store *store, const m2s_lossnet_family *family, const char *key)
+{
+    m2s_weight *weight = m2s_store_find(store, key);
+    char name[NAME_BYTES];
+
+    for (int32_t i = 0; weight == NULL && family->alias != NULL && family->alias(key, i, name, sizeof name); i++) {
+        weight = m2s_store_find(store, name);
+    }
+    return weight;
+}
+
 static m2snet_status family_named(const char *name, const m2s_lossnet_family **family, m2snet_error *error)
 {
     char known[LIST_BYTES];
@@ -113,7 +126,7 @@ static m2snet_status recognise(const m2s_store *store, const char *name, const m
         return family_named(name, family, error);
     }
     for (; *all != NULL; all++) {
-        if ((*all)->first_key != NULL && m2s_store_find(store, (*all)->first_key) != NULL) {
+        if ((*all)->first_key != NULL && find(store, *all, (*all)->first_key) != NULL) {
             *family = *all;
             return M2SNET_STATUS_OK;
         }
@@ -125,6 +138,33 @@ static m2snet_status recognise(const m2s_store *store, const char *name, const m
         "no loss network that is known: expected one of the tensors %s, the file has %zu tensors, the first "
         "is \"%.100s\"",
         known, m2s_store_count(store), first != NULL ? first->name : "");
+}
+
+/* All weights get the names that the family's layers have for them. */
+static m2snet_status take_names(const m2snet_lossnet *lossnet, const m2s_graph *graph, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (m2s_value v = 0; v < graph->value_count && lossnet->family->alias != NULL; v++) {
+        const char *name = graph->values[v].kind == M2S_VALUE_PARAM ? graph->values[v].name + PREFIX_BYTES : NULL;
+        m2s_weight *weight = name != NULL ? find(lossnet->store, lossnet->family, name) : NULL;
+        if (weight != NULL && strcmp(weight->name, name) != 0) {
+            M2S_TRY(m2s_store_rename(lossnet->store, weight, name, error));
+        }
+    }
+fail:
+    return status;
+}
+
+/* Sides of 1 at the end may be there or not: linear layers are 1x1 convolutions here. */
+static bool fits(const m2s_weight *weight, m2s_shape shape)
+{
+    bool same = weight->rank >= 1 && weight->rank <= 4;
+
+    for (int32_t i = 0; same && i < 4; i++) {
+        same = shape.d[i] == (i < weight->rank ? weight->dims[i] : 1);
+    }
+    return same;
 }
 
 /* Every layer's weights in their shapes and finite; a short table of what is not. */
@@ -141,12 +181,12 @@ static m2snet_status check(const m2snet_lossnet *lossnet, const m2s_graph *graph
         }
         const char *name = info->name + PREFIX_BYTES;
         const m2s_weight *weight = m2s_store_find(lossnet->store, name);
-        int32_t rank = m2s_fit_rank(info->shape);
+        int32_t rank = m2s_fit_file_rank(info);
         size_t index = 0;
         char line[480] = "";
         if (weight == NULL) {
             snprintf(line, sizeof line, "\n  missing  %.60s %s", name, m2s_dims_text(rank, info->shape.d).text);
-        } else if (weight->rank != rank || memcmp(weight->dims, info->shape.d, (size_t)rank * sizeof(int64_t)) != 0 ||
+        } else if (!fits(weight, info->shape) ||
                    (weight->dtype != M2SNET_DTYPE_F32 && weight->dtype != M2SNET_DTYPE_F16 &&
                     weight->dtype != M2SNET_DTYPE_BF16 && weight->dtype != M2SNET_DTYPE_F64)) {
             snprintf(line, sizeof line, "\n  shape    %.60s is %.16s %.48s, expected %s", name, weight->dtype_name,
@@ -192,6 +232,9 @@ m2snet_status m2s_lossnet_load_file(m2snet_context *context, const char *path, c
         status = build(&context->memory, lossnet->family, &graph, error);
     }
     if (status == M2SNET_STATUS_OK) {
+        status = take_names(lossnet, graph, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
         status = check(lossnet, graph, error);
     }
     if (status != M2SNET_STATUS_OK) {
@@ -228,7 +271,7 @@ m2snet_status m2s_lossnet_create(m2snet_context *context, const char *family, ui
         m2s_weight_desc desc = { .name = name,
                                  .name_bytes = strlen(name),
                                  .dtype = M2SNET_DTYPE_F32,
-                                 .rank = m2s_fit_rank(info->shape),
+                                 .rank = m2s_fit_file_rank(info),
                                  .dims = info->shape.d };
         M2S_TRY(m2s_store_add(lossnet->store, &desc, NULL, &elements, error));
         m2s_initialise(graph, v, NULL, seed, elements);

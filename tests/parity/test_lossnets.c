@@ -163,6 +163,7 @@ static void test_reference(void **state)
     (void)state;
     assert_int_equal(compare_all("ref", M2SNET_DTYPE_F64, "resnet50", 64, exact), 2);
     assert_int_equal(compare_all("ref", M2SNET_DTYPE_F64, "resnet50-stem", 64, exact), 1);
+    assert_int_equal(compare_all("ref", M2SNET_DTYPE_F64, "swin_t", 64, exact), 2);
 }
 
 /* float32: seen at 1.4e-7 and, where a ReLU or a maximum of 224 x 224 falls on the other side, 1.1e-5. */
@@ -173,6 +174,7 @@ static void test_cpu(void **state)
     (void)state;
     assert_int_equal(compare_all("cpu", M2SNET_DTYPE_F32, "resnet50", 224, allowed), 3);
     assert_int_equal(compare_all("cpu", M2SNET_DTYPE_F32, "resnet50-stem", 224, allowed), 1);
+    assert_int_equal(compare_all("cpu", M2SNET_DTYPE_F32, "swin_t", 224, allowed), 3);
 }
 
 int main(void)

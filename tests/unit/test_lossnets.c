@@ -24,6 +24,7 @@ static const struct {
     { "vgg16", NULL, { NULL }, 7635264, 13959 },
     { "resnet50", "resnet50.tsv", { "fc.", "num_batches_tracked" }, 23508032, 4087 },
     { "resnet50-stem", NULL, { NULL }, 8543296, 3278 },
+    { "swin_t", "swin_t.tsv", { "norm.", "head.", "relative_position_index" }, 27517818, 4490 },
 };
 
 typedef struct built {

@@ -70,8 +70,8 @@ class LossNet(Owner):
         progress: Optional[Progress] = None,
         cancel: Optional[CancelToken] = None,
     ) -> "LossNet":
-        """torchvision's checkpoint of the classifier (.pth or .safetensors). family: "vgg16", "resnet50" or
-        "resnet50-stem" (features after the stem and three stages); None: told by its keys."""
+        """torchvision's checkpoint of the classifier (.pth or .safetensors). family: "vgg16", "resnet50",
+        "resnet50-stem" (features after the stem and three stages) or "swin_t"; None: told by its keys."""
         where = context if context is not None else default_context()
         watch = Watch(progress, cancel)
         given = options(_structs.LossnetOptions, "lossnet")
