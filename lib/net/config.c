@@ -132,8 +132,12 @@ static m2snet_status parse_shape(m2s_config *config, const m2s_encoder *family, 
         const m2s_shape_key *key = &family->keys[k];
         size_t count = (size_t)key->count, got = 0;
         m2s_json_need need = key->optional ? M2S_JSON_OPTIONAL : M2S_JSON_REQUIRED;
-        M2S_TRY(
-            m2s_json_get_integers(&source, shape, key->name, need, count, count, 1, key->most, numbers, &got, error));
+        if (key->count == 1) {
+            M2S_TRY(m2s_json_get_integer(&source, shape, key->name, need, 1, key->most, numbers, error));
+        } else {
+            M2S_TRY(m2s_json_get_integers(&source, shape, key->name, need, count, count, 1, key->most, numbers, &got,
+                                          error));
+        }
         for (int32_t i = 0; i < key->count && m2s_json_find(shape, key->name) != NULL; i++) {
             *shape_number(config, key, i) = (int32_t)numbers[i];
         }
@@ -381,7 +385,12 @@ static m2snet_status put_encoder(m2s_json *json, const m2s_config *config)
         for (int32_t k = 0; k < family->key_count; k++) {
             const m2s_shape_key *key = &family->keys[k];
             const int32_t *first = shape_number(config, key, 0);
-            if (!key->optional || *first != 0) {
+            if (key->optional && *first == 0) {
+                continue;
+            }
+            if (key->count == 1) {
+                M2S_TRY(m2s_json_put_integer(shape, key->name, *first, NULL));
+            } else {
                 M2S_TRY(put_int32s(shape, key->name, first, key->count, key->step / sizeof *first));
             }
         }

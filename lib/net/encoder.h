@@ -18,7 +18,7 @@ typedef struct m2s_encoder_size {
     m2s_encoder_stage stage[4];
 } m2s_encoder_size;
 
-/* A key of "encoder_shape": `count` numbers of a configuration, 1..most each. Optional ones are 0 when absent. */
+/* A key of "encoder_shape": a number, or a list of `count` of them, 1..most each. Optional ones are 0 when absent. */
 typedef struct m2s_shape_key {
     const char *name;
     int32_t count;

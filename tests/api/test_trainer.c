@@ -41,6 +41,7 @@ static void test_options(void **state)
     REFUSED(o.momentum = 1.0, invalid, "momentum");
     REFUSED(o.accumulate = 0, invalid, "accumulate is 0: expected 1 to 65536");
     REFUSED(o.ema_decay = 1.0, invalid, "ema_decay");
+    REFUSED(o.drop_path = 1.0, invalid, "drop_path");
     REFUSED(o.max_bad_steps = 0, invalid, "max_bad_steps");
     REFUSED(o.max_plans = 65, invalid, "max_plans");
     REFUSED(o.schedule = (m2snet_schedule)9, invalid, "schedule");

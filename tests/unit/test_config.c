@@ -62,6 +62,9 @@ static const char *const texts[] = {
     "{\"classes\":[\"a\",\"\",\"\\u00fcber \\\"b\\\"\"]}",
     ("{\"encoder\":\"res2net\",\"encoder_shape\":{\"stem\":[1,2,3],\"blocks\":[1,64,1,2],\"width\":[1,4096,3,4],"
      "\"channels\":[16384,1,2,3]},\"pyramid_channels\":3}"),
+    "{\"encoder\":\"convnext_tiny\"}",
+    "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,2,3,64],\"channels\":[1,4096,3,4]}}",
+    "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,2,3,4],\"channels\":[1,2,3,4],\"norms\":1}}",
     "{\"format_version\":1,\"unknown\":{\"nested\":[1,2,3]}}",
     "{\"format_version\":\"1\"}",
 };
@@ -121,6 +124,13 @@ static void test_presets(void **state)
     config.stage[2].width++;
     m2s_config_name_encoder(&config);
     assert_string_equal(config.encoder, "res2net");
+    config = parsed("{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[3,3,27,3],"
+                    "\"channels\":[128,256,512,1024]}}");
+    assert_string_equal(config.encoder, "convnext_base");
+    assert_true(config.stem[0] == 0 && config.stage[0].width == 0); /* nothing is left of the default */
+    config = parsed("{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[3,3,27,3],"
+                    "\"channels\":[128,256,512,1024],\"norms\":1}}");
+    assert_string_equal(config.encoder, "convnext");
 }
 
 static void test_what_is_said(void **state)
@@ -185,6 +195,11 @@ static void test_bad_values(void **state)
         { "{\"architecture\":1}", M2SNET_STATUS_FORMAT, "architecture" },
         { "{\"architecture\":\"m2snet\",\"scales\":[1]}", M2SNET_STATUS_FORMAT, "m2snet" },
         { "{\"encoder\":\"resnet50\"}", M2SNET_STATUS_UNSUPPORTED, "resnet50" },
+        { "{\"encoder\":\"convnext\"}", M2SNET_STATUS_UNSUPPORTED, "convnext_base" }, /* of which size? */
+        { "{\"encoder\":\"convnext_huge\"}", M2SNET_STATUS_UNSUPPORTED, "convnext_huge" },
+        { "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,1,1,1]}}", M2SNET_STATUS_FORMAT, "channels" },
+        { "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,1,1,1],\"channels\":[1,1,1,1],\"norms\":2}}",
+          M2SNET_STATUS_FORMAT, "norms" },
         { "{\"encoder\":5}", M2SNET_STATUS_FORMAT, "encoder" },
         { "{\"encoder_shape\":[]}", M2SNET_STATUS_FORMAT, "encoder_shape" },
         { "{\"encoder_shape\":{\"stem\":[4,4],\"blocks\":[1,1,1,1],\"width\":[1,1,1,1],\"channels\":[1,1,1,1]}}",
