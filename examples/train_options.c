@@ -84,8 +84,8 @@ static const row rows[] = {
     TEXT("preset", preset, "NAME  where all settings start: paper (default), released, compact, finetune, nnunet"),
     TEXT("model", model, "FILE  start from these weights"),
     TEXT("network", network,
-         "NAME  or from drawn ones: res2net50 or compact (as the preset says), a configuration as JSON, or a file of "
-         "it"),
+         "NAME  or from drawn ones: res2net50 or compact (as the preset says), an encoder as convnext_base, a "
+         "configuration as JSON, or a file of it"),
     TEXT("start", start,
          "FILE  weights of --network that have their key and shape in FILE are its: an ImageNet encoder, a model with "
          "other classes"),

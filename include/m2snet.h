@@ -241,8 +241,9 @@ M2SNET_API m2snet_status m2snet_model_load_memory(m2snet_context *context, const
 M2SNET_API m2snet_status m2snet_model_create(m2snet_context *context, const char *config_json, uint64_t seed,
                                              m2snet_model **model, m2snet_error *error);
 /* The same, but what the weight file at path has under the same key and in the same shape is taken from it: a network
- * with other classes begins as a trained one, or with an encoder trained for ImageNet, whose keys lack the "resnet." in
- * front. taken (may be NULL): tensors taken; none at all gives M2SNET_STATUS_MISMATCH. */
+ * with other classes begins as a trained one, or with an encoder trained for ImageNet, whose keys lack the prefix and
+ * may be those of other libraries (docs/file-format.md). taken (may be NULL): tensors taken; none at all gives
+ * M2SNET_STATUS_MISMATCH. */
 M2SNET_API m2snet_status m2snet_model_create_from(m2snet_context *context, const char *config_json, uint64_t seed,
                                                   const char *path, int32_t *taken, m2snet_model **model,
                                                   m2snet_error *error);
@@ -278,7 +279,7 @@ M2SNET_API m2snet_status m2snet_model_save_file(const m2snet_model *model, const
 typedef struct m2snet_model_info {
     size_t struct_size;
     const char *architecture; /* "m2snet", "msnet" */
-    const char *encoder;      /* "res2net50_v1b_26w_4s", "res2net_compact", "res2net" */
+    const char *encoder;      /* "res2net50_v1b_26w_4s", "convnext_base"; the family when the size has no name */
     int32_t pyramid_channels; /* 64 in the paper */
     int32_t classes;          /* channels of the logits */
     int32_t input_width;      /* default size of the network's input, px */

@@ -212,7 +212,7 @@ class Model(Owner):
     ) -> "Model":
         """A network with freshly drawn weights: the same seed (0 to 2**64 - 1) gives the same weights everywhere.
 
-        start: a weight file; what it has under the same key (an encoder's without "resnet.") and in the same shape is
+        start: a weight file; what it has under the same key (an encoder's without prefix, or as other libraries call it) and in the same shape is
         taken from it, as from a model with other classes or an encoder trained for ImageNet.
 
         config: a mapping or JSON text with the keys of docs/file-format.md, such as
