@@ -11,19 +11,7 @@
 
 #include "bench.h"
 #include "common/json_writer.h"
-
-static const struct {
-    const char *name, *config;
-} configurations[] = {
-    { "msnet res2net50_v1b_26w_4s", "{\"encoder\": \"res2net50_v1b_26w_4s\", \"scales\": [1]}" },
-    { "m2snet res2net50_v1b_26w_4s", "{\"encoder\": \"res2net50_v1b_26w_4s\"}" },
-    { "msnet res2net101_v1b_26w_4s", "{\"encoder\": \"res2net101_v1b_26w_4s\", \"scales\": [1]}" },
-    { "m2snet res2net101_v1b_26w_4s", "{\"encoder\": \"res2net101_v1b_26w_4s\"}" },
-    { "msnet res2net_compact", "{\"encoder\": \"res2net_compact\", \"pyramid_channels\": 32, \"scales\": [1]}" },
-    { "m2snet res2net_compact", "{\"encoder\": \"res2net_compact\", \"pyramid_channels\": 32}" },
-};
-
-#define CONFIGURATIONS ((int)(sizeof configurations / sizeof configurations[0]))
+#include "common/networks.h"
 
 static const int32_t sides[] = { 256, 352 };
 
@@ -44,7 +32,7 @@ typedef struct table_row {
 typedef struct table {
     m2snet_context_info context;
     fma_peak peak;
-    table_row rows[CONFIGURATIONS];
+    table_row rows[NAMED_NETWORKS_MAX];
     int row_count;
 } table;
 
@@ -79,14 +67,14 @@ static m2snet_status measure_cell(const settings *set, m2snet_context *context, 
     return status;
 }
 
-static m2snet_status measure_row(const settings *set, m2snet_context *context, int configuration, table_row *row,
-                                 m2snet_error *error)
+static m2snet_status measure_row(const settings *set, m2snet_context *context, const named_network *network,
+                                 table_row *row, m2snet_error *error)
 {
     m2snet_model *model = NULL;
     m2snet_model_info info = { .struct_size = sizeof(info) };
-    m2snet_status status = m2snet_model_create(context, configurations[configuration].config, 1, &model, error);
+    m2snet_status status = m2snet_model_create(context, network->config, 1, &model, error);
 
-    row->name = configurations[configuration].name;
+    row->name = network->name;
     if (status == M2SNET_STATUS_OK) {
         status = m2snet_model_get_info(model, &info, error);
     }
@@ -232,9 +220,9 @@ int run_table(const settings *set)
     if (status == M2SNET_STATUS_OK) {
         measure_peak(set, &t);
     }
-    for (int i = 0; i < CONFIGURATIONS && status == M2SNET_STATUS_OK; i++) {
-        if (set->table_part == NULL || strstr(configurations[i].name, set->table_part) != NULL) {
-            status = measure_row(set, context, i, &t.rows[t.row_count], &error);
+    for (const named_network *n = named_networks; n->name != NULL && status == M2SNET_STATUS_OK; n++) {
+        if (set->table_part == NULL || strstr(n->name, set->table_part) != NULL) {
+            status = measure_row(set, context, n, &t.rows[t.row_count], &error);
             t.row_count++;
         }
     }

@@ -9,6 +9,7 @@
 
 #include "common/args.h"
 #include "common/json_writer.h"
+#include "common/networks.h"
 #include "m2snet.h"
 
 const char *const program_name = "m2snet-info";
@@ -22,7 +23,8 @@ static const char help[] =
     "  --tensors           also every tensor of the file\n"
     "  --features          also every named tensor inside the network, as m2snet-segment --gradcam takes them\n"
     "  --selftest          also run the test vector that the file carries and compare\n"
-    "  --list              the backends instead\n"
+    "  --list              the backends instead, and every network that has a name with its parameters and "
+    "multiply-adds\n"
     "  --json              one JSON object instead of text\n"
     "  --quiet             only errors: says by its exit status whether the file is a model\n" COMMON_OPTION_HELP
     "Exit status: 0 done, 1 the file is no model or fails its self-test, 2 the command line makes no sense.\n";
@@ -286,9 +288,49 @@ static void print_json(const settings *set, const model_facts *facts)
     json_close(&json, '}');
 }
 
-static int list_backends(const settings *set)
+/* Sides of the paper: 352 is what it trains and tests at, 256 what its table of efficiency is counted at. */
+static const int32_t sides[] = { 352, 256 };
+
+/* json: NULL for text. */
+static m2snet_status list_networks(m2snet_context *context, json_writer *json, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (json != NULL) {
+        json_open(json, "networks", '[');
+    } else {
+        printf("\n%-30s %14s %10s %10s\n", "network, encoder or variant", "parameters", "GMAC 352", "GMAC 256");
+    }
+    for (const named_network *n = named_networks; n->name != NULL && status == M2SNET_STATUS_OK; n++) {
+        uint64_t parameters = 0, multiply_adds[2] = { 0, 0 };
+        char text[32];
+        for (int i = 0; i < 2 && status == M2SNET_STATUS_OK; i++) {
+            status =
+                m2snet_network_count(context, n->config, sides[i], sides[i], &parameters, &multiply_adds[i], error);
+        }
+        if (json != NULL) {
+            json_open(json, NULL, '{');
+            json_string(json, "name", n->name);
+            json_verbatim(json, "config", n->config);
+            json_integer(json, "parameters", (int64_t)parameters);
+            json_integer(json, "multiply_adds_352", (int64_t)multiply_adds[0]);
+            json_integer(json, "multiply_adds_256", (int64_t)multiply_adds[1]);
+            json_close(json, '}');
+        } else {
+            printf("%-30s %14s %10.3f %10.3f\n", n->name, grouped(parameters, text), 1e-9 * (double)multiply_adds[0],
+                   1e-9 * (double)multiply_adds[1]);
+        }
+    }
+    if (json != NULL) {
+        json_close(json, ']');
+    }
+    return status;
+}
+
+static int list_all(const settings *set)
 {
     json_writer json;
+    m2snet_context *context = NULL;
     m2snet_backend_info backend = { .struct_size = sizeof(backend) };
     m2snet_error error;
 
@@ -315,6 +357,16 @@ static int list_backends(const settings *set)
     }
     if (set->json) {
         json_close(&json, ']');
+    }
+    m2snet_status status = m2snet_context_create(NULL, &context, &error);
+    if (status == M2SNET_STATUS_OK) {
+        status = list_networks(context, set->json ? &json : NULL, &error);
+    }
+    m2snet_context_destroy(context);
+    if (status != M2SNET_STATUS_OK) {
+        return library_error("networks", &error);
+    }
+    if (set->json) {
         json_close(&json, '}');
     }
     return EXIT_DONE;
@@ -408,7 +460,7 @@ int main(int argc, char **argv)
         return usage_error(set.list ? "--list takes no file" : "expected one model file");
     }
     if (set.list) {
-        return finish(list_backends(&set));
+        return finish(list_all(&set));
     }
     set.file = argv[optind];
     if (open_context(&set.run, &context, &error) != M2SNET_STATUS_OK) {

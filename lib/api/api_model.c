@@ -116,6 +116,17 @@ m2snet_status m2snet_model_multiply_adds(const m2snet_model *model, int32_t widt
                               m2s_model_multiply_adds(model, height, width, multiply_adds, error), error);
 }
 
+m2snet_status m2snet_network_count(m2snet_context *context, const char *config_json, int32_t width, int32_t height,
+                                   uint64_t *parameters, uint64_t *multiply_adds, m2snet_error *error)
+{
+    M2S_REQUIRE(context);
+    M2S_REQUIRE(parameters);
+    M2S_REQUIRE(multiply_adds);
+    return m2s_memory_explain(&context->memory,
+                              m2s_network_count(context, config_json, height, width, parameters, multiply_adds, error),
+                              error);
+}
+
 const char *m2snet_model_class_name(const m2snet_model *model, int32_t index)
 {
     if (model == NULL || index < 0 || index >= model->config.classes || model->config.class_name[index][0] == '\0') {

@@ -316,6 +316,25 @@ fail:
     return status;
 }
 
+m2snet_status m2s_network_count(m2snet_context *context, const char *config_json, int64_t h, int64_t w,
+                                uint64_t *parameters, uint64_t *multiply_adds, m2snet_error *error)
+{
+    m2s_graph *graph = NULL;
+    m2s_config config;
+    m2snet_status status;
+
+    m2s_config_default(&config);
+    if (config_json != NULL) {
+        M2S_TRY(m2s_config_parse(&config, config_json, strlen(config_json), NULL, NULL, error));
+    }
+    M2S_TRY(m2s_net_build(&context->memory, &config, 1, h, w, M2SNET_DTYPE_F32, &graph, error));
+    *parameters = m2s_fit_parameters(graph);
+    *multiply_adds = m2s_graph_multiply_adds(graph);
+fail:
+    m2s_graph_destroy(graph);
+    return status;
+}
+
 m2snet_status m2s_model_multiply_adds(const m2snet_model *model, int64_t h, int64_t w, uint64_t *multiply_adds,
                                       m2snet_error *error)
 {

@@ -49,6 +49,9 @@ m2snet_status m2s_model_derive(const m2snet_model *like, const m2s_coding *codin
 m2snet_model *m2s_model_retain(m2snet_model *model);
 void m2s_model_release(m2snet_model *model); /* NULL is fine */
 
+/* Of a configuration: as m2snet_network_count. */
+m2snet_status m2s_network_count(m2snet_context *context, const char *config_json, int64_t h, int64_t w,
+                                uint64_t *parameters, uint64_t *multiply_adds, m2snet_error *error);
 m2snet_status m2s_model_multiply_adds(const m2snet_model *model, int64_t h, int64_t w, uint64_t *multiply_adds,
                                       m2snet_error *error);
 m2snet_status m2s_model_save_file(const m2snet_model *model, const char *path, const m2snet_save_options *options,

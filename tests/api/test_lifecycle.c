@@ -158,6 +158,7 @@ static void test_null_models(void **state)
     REFUSE(m2snet_model_get_info(NULL, &model_info, &error), INVALID, "model");
     REFUSE(m2snet_model_get_info(good, NULL, &error), INVALID, "m2snet_model_info");
     REFUSE(m2snet_model_multiply_adds(NULL, 64, 64, &number, &error), INVALID, "model");
+    REFUSE(m2snet_network_count(NULL, NULL, 64, 64, &number, &number, &error), INVALID, "context");
     REFUSE(m2snet_model_multiply_adds(good, 64, 64, NULL, &error), INVALID, "multiply_adds");
     REFUSE(m2snet_model_tensor_info(NULL, 0, &tensor_info, &error), INVALID, "model");
     REFUSE(m2snet_model_tensor_info(good, 0, NULL, &error), INVALID, "m2snet_tensor_info");

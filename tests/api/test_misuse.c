@@ -205,6 +205,16 @@ static void test_plan_sizes(void **state)
         m2snet_status status = m2snet_model_multiply_adds(r->model, sides[i][0], sides[i][1], &number, &error);
         assert_true(status == INVALID || status == M2SNET_STATUS_LIMIT);
     }
+    uint64_t parameters = 0, multiply_adds = 0;
+    OK(m2snet_network_count(r->context, NULL, 352, 352, &parameters, &multiply_adds, &error));
+    assert_true(parameters == 27692585 && multiply_adds == 16844005376);
+    OK(m2snet_network_count(r->context, "{\"variant\":{\"unit\":\"aspp\"}}", 256, 256, &parameters, &multiply_adds,
+                            &error));
+    assert_true(parameters == 29256489 && multiply_adds == 13730578432);
+    REFUSE(
+        m2snet_network_count(r->context, "{\"variant\":{\"unit\":1}}", 256, 256, &parameters, &multiply_adds, &error),
+        FORMAT, "unit");
+    REFUSE(m2snet_network_count(r->context, NULL, 32, 256, &parameters, &multiply_adds, &error), INVALID, "33");
     OK(m2snet_model_multiply_adds(r->model, 33, 33, &number, &error));
     assert_true(number > 0);
     OK(m2snet_session_prepare(r->session, 1, 33, 33, NULL, &error)); /* the smallest there is */

@@ -127,6 +127,13 @@ static m2snet_status selftest(rig *r, m2snet_error *error)
     return status;
 }
 
+static m2snet_status network_count(rig *r, m2snet_error *error)
+{
+    uint64_t parameters, number;
+
+    return m2snet_network_count(r->context, TINY_CONFIG, 64, 48, &parameters, &number, error);
+}
+
 static m2snet_status multiply_adds(rig *r, m2snet_error *error)
 {
     uint64_t number;
@@ -383,6 +390,7 @@ static void tiny_walks(const char *backend)
         { "save", save, 1 },
         { "self test", selftest, 11 },
         { "multiply-adds", multiply_adds, 1 },
+        { "network count", network_count, 1 },
         { "tensors", tensors, 1 },
         { "prepare", prepare, 1 },
         { "run", run_tensors, 11 },

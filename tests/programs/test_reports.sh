@@ -30,8 +30,15 @@ says 'self-test +none in the file'
 run 0 info --list
 says '^cpu '
 says '^ref '
+says '^msnet res2net50_v1b_26w_4s +27,692,329 +16\.844 +8\.909$'
+says '^aspp +29,256,489 +25\.959 +13\.731$'
+says '^recipe paper +26,586,601 +16\.724 +8\.846$'
 run 0 info --list --json
 value "$work/out" backends.0.name library_version >/dev/null
+cp "$work/out" "$work/list.json"
+[ "$(value "$work/list.json" networks.1.name networks.1.parameters networks.1.multiply_adds_352 \
+    networks.1.multiply_adds_256 networks.1.config.encoder | tr '\n' ' ')" = "\"m2snet res2net50_v1b_26w_4s\" 27692585 \
+16844005376 8909225984 \"res2net50_v1b_26w_4s\" " ] || complain "info --list --json has other values"
 
 # ---- bench ----
 

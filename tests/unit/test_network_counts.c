@@ -49,18 +49,24 @@ static const struct {
     { "{\"encoder\": \"res2net_compact\", \"pyramid_channels\": 32}", 4477955, 0, 0 }, /* the demo model's card */
 };
 
-static void count(const char *json, int64_t side, uint64_t *parameters, uint64_t *multiply_adds)
+static m2s_graph *build(m2s_memory *memory, const char *json, int64_t side)
 {
-    m2s_memory memory;
     m2s_config config;
     m2s_graph *graph;
     m2snet_error error;
 
-    m2s_memory_init(&memory, NULL, 0);
+    m2s_memory_init(memory, NULL, 0);
     m2s_config_default(&config);
     assert_int_equal(m2s_config_parse(&config, json, strlen(json), NULL, NULL, &error), M2SNET_STATUS_OK);
-    assert_int_equal(m2s_net_build(&memory, &config, 1, side, side, M2SNET_DTYPE_F32, &graph, &error),
-                     M2SNET_STATUS_OK);
+    assert_int_equal(m2s_net_build(memory, &config, 1, side, side, M2SNET_DTYPE_F32, &graph, &error), M2SNET_STATUS_OK);
+    return graph;
+}
+
+static void count(const char *json, int64_t side, uint64_t *parameters, uint64_t *multiply_adds)
+{
+    m2s_memory memory;
+    m2s_graph *graph = build(&memory, json, side);
+
     *parameters = m2s_fit_parameters(graph);
     *multiply_adds = m2s_graph_multiply_adds(graph);
     m2s_graph_destroy(graph);
@@ -83,9 +89,50 @@ static void counts_are_those_of_the_definition(void **state)
     }
 }
 
+/* What the all-ones filters would cost as the convolutions that they are defined as. */
+static uint64_t literal_filters(const m2s_graph *graph)
+{
+    uint64_t sum = 0;
+
+    for (int32_t i = 0; i < graph->node_count; i++) {
+        const m2s_node *node = &graph->nodes[i];
+        if (node->op == M2S_OP_full_filter) {
+            m2s_shape shape = m2s_shape_of(graph, node->in[0]);
+            sum += (uint64_t)(m2s_shape_elements(shape) * shape.c * node->attrs.kernel * node->attrs.kernel);
+        }
+    }
+    return sum;
+}
+
+static void filters_as_convolutions(void **state)
+{
+    static const struct {
+        const char *config;
+        uint64_t at_352, at_256;
+    } cases[] = {
+        { "{}", 33155719168, 17536909312 },
+        { "{\"scales\": [1, 3]}", 21161811968, 11193024512 },
+        { "{\"scales\": [1, 3, 7]}", 44669870080, 23627038720 },
+        { "{\"scales\": [1, 5, 9]}", 67698171904, 35807297536 },
+        { "{\"scales\": [1, 3, 5, 7]}", 56663777280, 29970923520 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int k = 0; k < 2; k++) {
+            m2s_memory memory;
+            m2s_graph *graph = build(&memory, cases[i].config, k == 0 ? 352 : 256);
+            assert_int_equal(m2s_graph_multiply_adds(graph) + literal_filters(graph),
+                             k == 0 ? cases[i].at_352 : cases[i].at_256);
+            m2s_graph_destroy(graph);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(counts_are_those_of_the_definition) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(counts_are_those_of_the_definition),
+                                        cmocka_unit_test(filters_as_convolutions) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,7 @@ _CALLS = {
     "model_save_file": "psp",
     "model_get_info": "pp",
     "model_multiply_adds": "piip",
+    "network_count": "psiipp",
     "model_tensor_info": "pip",
     "model_feature_info": "pip",
     "model_selftest": "pp",
