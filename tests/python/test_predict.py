@@ -24,6 +24,9 @@ class Models(unittest.TestCase):
         self.assertEqual(model.config["encoder"], "res2net_compact")
         self.assertIn("m2snet.config", model.metadata)
         self.assertEqual(model.multiply_adds(256, 256), model.info.multiply_adds)
+        cost = m2snet.network_count(model.config, 256, 256)
+        self.assertEqual(cost, (model.info.parameters, model.info.multiply_adds))
+        self.assertEqual(m2snet.network_count({"variant": {"unit": "aspp"}})[0], 29256489)
         self.assertGreater(model.multiply_adds(352, 256), model.info.multiply_adds)
         first = model.tensors[0]
         self.assertEqual(first.shape[1:], (3, 3, 3))

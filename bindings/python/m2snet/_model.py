@@ -103,6 +103,20 @@ def _json_bytes(value: Union[None, str, Mapping[str, Any]]) -> Optional[bytes]:
     return (value if isinstance(value, str) else json.dumps(dict(value))).encode()
 
 
+def network_count(
+    config: Union[None, str, Mapping[str, Any]] = None,
+    height: int = 352,
+    width: int = 352,
+    *,
+    context: Optional[Context] = None,
+) -> "tuple[int, int]":
+    """Trainable parameters of a configuration, and the multiply-adds of one picture of that size; without weights."""
+    parameters, multiply_adds = c_uint64(), c_uint64()
+    where = _context(context, None, None)._live
+    call("network_count", where.pointer, _json_bytes(config), width, height, byref(parameters), byref(multiply_adds))
+    return parameters.value, multiply_adds.value
+
+
 def _context(context: Optional[Context], threads: Optional[int], backend: Optional[str]) -> Context:
     if threads is None and backend is None:
         return context if context is not None else default_context()
