@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/encoder.h"
 #include "net/layers.h"
 #include "net/lossnet.h"
 
@@ -69,31 +70,21 @@ void m2s_lossnet_swin_t(m2s_graph *graph, m2s_value src, m2s_value tap[M2S_LOSSN
  * by stage, and one that is taken is not there any more. */
 bool m2s_lossnet_swin_t_alias(const char *key, int32_t which, char *name, size_t size)
 {
-    int stage, index, used = 0;
-    const char *rest = key;
+    int32_t part, index;
 
-    if (which > 1) {
+    if (which > 1 || !m2s_key_number(&key, "features.", &part)) {
         return false;
     }
-    if (strncmp(key, "features.0.", 11) == 0) {
-        return which == 0 && sscanf(key, "features.0.%d.%n", &index, &used) == 1 && used > 0 &&
-               snprintf(name, size, "patch_embed.%s.%s", index == 0 ? "proj" : "norm", key + used) > 0;
+    if (part > 0 && part % 2 == 0) {
+        return snprintf(name, size, "layers.%d.downsample.%s", (int)part / 2 - (which == 0 ? 1 : 0), key) > 0;
     }
-    if (sscanf(key, "features.%d.%n", &stage, &used) != 1 || used == 0) {
+    if (which > 0 || !m2s_key_number(&key, "", &index)) {
         return false;
     }
-    rest = key + used;
-    if (stage % 2 == 0) {
-        return snprintf(name, size, "layers.%d.downsample.%s", stage / 2 - (which == 0 ? 1 : 0), rest) > 0;
+    if (part == 0) {
+        return snprintf(name, size, "patch_embed.%s.%s", index == 0 ? "proj" : "norm", key) > 0;
     }
-    if (which > 0 || sscanf(rest, "%d.%n", &index, &used) != 1) {
-        return false;
-    }
-    rest += used;
-    bool first = strncmp(rest, "mlp.0.", 6) == 0, second = strncmp(rest, "mlp.3.", 6) == 0;
-    return snprintf(name, size, "layers.%d.blocks.%d.%s%s", stage / 2, index,
-                    first    ? "mlp.fc1."
-                    : second ? "mlp.fc2."
-                             : "",
-                    first || second ? rest + 6 : rest) > 0;
+    bool first = strncmp(key, "mlp.0.", 6) == 0, second = strncmp(key, "mlp.3.", 6) == 0;
+    return snprintf(name, size, "layers.%d.blocks.%d.%s%s", (int)part / 2, (int)index,
+                    first ? "mlp.fc1." : (second ? "mlp.fc2." : ""), first || second ? key + 6 : key) > 0;
 }

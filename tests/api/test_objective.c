@@ -397,11 +397,85 @@ static void test_lossnet_files(void **state)
     m2snet_context_destroy(context);
 }
 
+/* A file of zeros, F16, with the tensors of a list (tests/data/lossnets). Most of it is a hole. */
+static void write_listed(const char *path, const char *list)
+{
+    char header[65536] = "{", line[256], name[160], shape[64];
+    size_t used = 1, at = 0;
+    unsigned char length[8];
+
+    FILE *file = fopen(list, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(line, sizeof line, file));
+    while (fgets(line, sizeof line, file) != NULL) {
+        size_t count = 1;
+        assert_int_equal(sscanf(line, "%159s %63s", name, shape), 2);
+        if (strcmp(shape, "scalar") == 0) {
+            shape[0] = '\0';
+        }
+        for (char *p = shape; *p != '\0'; p += *p == 'x') {
+            count *= (size_t)strtoul(p, &p, 10);
+        }
+        for (char *p = shape; *p != '\0'; p++) {
+            *p = *p == 'x' ? ',' : *p;
+        }
+        used += (size_t)snprintf(header + used, sizeof header - used,
+                                 "%s\"%s\":{\"dtype\":\"F16\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+                                 at > 0 ? "," : "", name, shape, at, at + 2 * count);
+        assert_true(used + 1 < sizeof header);
+        at += 2 * count;
+    }
+    fclose(file);
+    header[used++] = '}';
+    for (int i = 0; i < 8; i++) {
+        length[i] = (unsigned char)((uint64_t)used >> (8 * i));
+    }
+    file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(length, 1, 8, file), 8);
+    assert_int_equal(fwrite(header, 1, used, file), used);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(truncate(path, (off_t)(8 + used + at)), 0);
+}
+
+/* Files as torchvision and timm have them are told by their tensors; another family's weights do not fit. */
+static void test_lossnet_families(void **state)
+{
+    m2snet_context *context = open_context("cpu", 1);
+    m2snet_lossnet_options options;
+    m2snet_lossnet *lossnet;
+    m2snet_error error;
+    scratch files;
+
+    (void)state;
+    scratch_make(&files);
+    const char *path = scratch_path(&files, "listed.safetensors");
+    write_listed(path, M2S_TEST_DATA "/lossnets/swin_t_timm.tsv");
+    OK(m2snet_lossnet_load_file(context, path, NULL, &lossnet, &error));
+    m2snet_lossnet_destroy(lossnet);
+    m2snet_lossnet_options_init(&options);
+    options.family = "resnet50";
+    REFUSE(m2snet_lossnet_load_file(context, path, &options, &lossnet, &error), M2SNET_STATUS_MISMATCH,
+           "missing  conv1.weight 64x3x7x7");
+    write_listed(path, M2S_TEST_DATA "/lossnets/resnet50.tsv");
+    OK(m2snet_lossnet_load_file(context, path, NULL, &lossnet, &error));
+    m2snet_lossnet_destroy(lossnet);
+    options.family = "swin_t";
+    REFUSE(m2snet_lossnet_load_file(context, path, &options, &lossnet, &error), M2SNET_STATUS_MISMATCH,
+           "missing  features.0.0.weight 96x3x4x4");
+    options.family = "resnet50-stem";
+    OK(m2snet_lossnet_load_file(context, path, &options, &lossnet, &error));
+    m2snet_lossnet_destroy(lossnet);
+    scratch_remove(&files);
+    m2snet_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),  cmocka_unit_test(test_gradients), cmocka_unit_test(test_lossnet),
-        cmocka_unit_test(test_strides), cmocka_unit_test(test_refusals),  cmocka_unit_test(test_lossnet_files),
+        cmocka_unit_test(test_values),           cmocka_unit_test(test_gradients), cmocka_unit_test(test_lossnet),
+        cmocka_unit_test(test_strides),          cmocka_unit_test(test_refusals),  cmocka_unit_test(test_lossnet_files),
+        cmocka_unit_test(test_lossnet_families),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,9 +124,82 @@ static void keys_are_torchvisions(void **state)
     }
 }
 
+typedef struct tensor {
+    char name[128], shape[32];
+    bool taken;
+} tensor;
+
+/* Every parameter finds its tensor among those that are left, by its names in their order; what is left then is of the
+ * last layers. */
+static void take(const m2s_graph *graph, tensor *tensors, int count)
+{
+    const m2s_lossnet_family *family = m2s_lossnet_family_of("swin_t");
+    int taken = 0, parameters = 0;
+
+    for (m2s_value v = 0; v < graph->value_count; v++) {
+        const m2s_value_info *info = &graph->values[v];
+        char name[160];
+        bool found = false;
+        if (info->kind != M2S_VALUE_PARAM) {
+            continue;
+        }
+        for (int32_t which = 0;
+             !found && family->alias(info->name + sizeof M2S_LOSSNET_PREFIX - 1, which, name, sizeof name); which++) {
+            for (int i = 0; i < count && !found; i++) {
+                found = !tensors[i].taken && strcmp(tensors[i].name, name) == 0;
+                tensors[i].taken = tensors[i].taken || found;
+                if (found && !same_shape(tensors[i].shape, info->shape)) {
+                    fail_msg("%s is %s", name, tensors[i].shape);
+                }
+            }
+        }
+        if (!found) {
+            fail_msg("%s has no tensor", info->name);
+        }
+        parameters++;
+    }
+    for (int i = 0; i < count; i++) {
+        taken += tensors[i].taken;
+        assert_true(tensors[i].taken || strncmp(tensors[i].name, "norm.", 5) == 0 ||
+                    strncmp(tensors[i].name, "head.", 5) == 0);
+    }
+    assert_int_equal(taken, parameters);
+}
+
+/* timm's names; and its authors', who count a merging of patches to the stage in front of it. */
+static void swin_has_other_names(void **state)
+{
+    static tensor tensors[200], authors[200];
+    char line[256];
+    int count = 0;
+    built b;
+
+    (void)state;
+    FILE *file = fopen(M2S_TEST_DATA "/lossnets/swin_t_timm.tsv", "r");
+    assert_non_null(file);
+    assert_non_null(fgets(line, sizeof line, file));
+    while (fgets(line, sizeof line, file) != NULL) {
+        assert_true(count < 200);
+        assert_int_equal(sscanf(line, "%127s %31s", tensors[count].name, tensors[count].shape), 2);
+        authors[count] = tensors[count];
+        char *number = authors[count].name + strlen("layers.");
+        if (strncmp(number + 1, ".downsample", 11) == 0) {
+            --*number;
+        }
+        count++;
+    }
+    fclose(file);
+    assert_true(count > 150);
+    build("swin_t", 64, &b);
+    take(b.graph, tensors, count);
+    take(b.graph, authors, count);
+    m2s_graph_destroy(b.graph);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(counts), cmocka_unit_test(keys_are_torchvisions) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(counts), cmocka_unit_test(keys_are_torchvisions),
+                                        cmocka_unit_test(swin_has_other_names) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
