@@ -246,7 +246,7 @@ m2snet_status m2s_predict(m2snet_session *session, const m2snet_image *images, i
     m2s_control_init(&j.control, &options.control);
     M2S_TRY(check_options(&j, images, count, error));
     M2S_TRY(check_look(&j, error));
-    M2S_TRY(m2s_views_open(&j.views, session, &options, &j.control, error));
+    M2S_TRY(m2s_views_open(&j.views, session, &options, count, &j.control, error));
     j.look = (m2s_look){ .names = options.features, .count = options.feature_count };
     j.views.look = j.look.count > 0 ? &j.look : NULL;
     j.views.one_by_one = j.look.count > 0 || options.gradcam != NULL;

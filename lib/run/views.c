@@ -82,10 +82,12 @@ fail:
     return status;
 }
 
-static m2snet_status allocate(m2s_views *views, m2snet_error *error)
+static m2snet_status allocate(m2s_views *views, int32_t pictures, m2snet_error *error)
 {
     m2s_memory *memory = memory_of(views);
-    size_t pixels = M2S_VIEWS_BATCH * input_pixels(views), classes = (size_t)views->classes;
+    int32_t wanted = pictures < m2s_views_batch(views) ? pictures : m2s_views_batch(views);
+    int32_t inputs = views->tiles ? M2S_VIEWS_BATCH : wanted * m2s_views_mirrored(views);
+    size_t pixels = (size_t)inputs * input_pixels(views), classes = (size_t)views->classes;
     bool averaged = views->sessions > 1 || views->mirror != M2SNET_MIRROR_NONE, wide = false;
 
     for (int32_t i = 0; i < views->sessions; i++) {
@@ -112,7 +114,7 @@ static m2snet_status allocate(m2s_views *views, m2snet_error *error)
 }
 
 m2snet_status m2s_views_open(m2s_views *views, m2snet_session *session, const m2snet_predict_options *options,
-                             m2s_control *control, m2snet_error *error)
+                             int32_t pictures, m2s_control *control, m2snet_error *error)
 {
     m2snet_status status;
 
@@ -129,7 +131,7 @@ m2snet_status m2s_views_open(m2s_views *views, m2snet_session *session, const m2
     for (int32_t i = 0; i < options->ensemble_count; i++) {
         M2S_TRY(enter_member(views, options->ensemble[i], i, error));
     }
-    M2S_TRY(allocate(views, error));
+    M2S_TRY(allocate(views, pictures, error));
 fail:
     return status;
 }

@@ -24,7 +24,7 @@ typedef struct m2s_views {
     double prepare_ms[M2S_VIEWS_BATCH], network_ms;
     int32_t window_count;
     /* Scratch. */
-    float *pixels;  /* M2S_VIEWS_BATCH inputs */
+    float *pixels;  /* inputs of a run, at most M2S_VIEWS_BATCH */
     float *logits;  /* their logits */
     double *wide;   /* both in double, for sessions of precision F64 */
     float *mean;    /* over mirrored inputs and networks */
@@ -33,10 +33,10 @@ typedef struct m2s_views {
     float *weights; /* of a window: its rows', then its columns' */
 } m2s_views;
 
-/* INVALID_ARGUMENT, BUSY or MISMATCH when the options or their sessions make no sense together. views must be zeroed;
- * close it in any case. */
+/* For `pictures` pictures. INVALID_ARGUMENT, BUSY or MISMATCH when the options or their sessions make no sense
+ * together. Close it in any case. */
 m2snet_status m2s_views_open(m2s_views *views, m2snet_session *session, const m2snet_predict_options *options,
-                             m2s_control *control, m2snet_error *error);
+                             int32_t pictures, m2s_control *control, m2snet_error *error);
 void m2s_views_close(m2s_views *views);
 
 /* Pictures that one call of m2s_views_logits takes. */

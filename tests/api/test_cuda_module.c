@@ -169,6 +169,82 @@ static void test_predict(void **state)
     assert_int_equal(host_held(), 0);
 }
 
+static m2snet_result *look_inside(m2snet_model *model, m2snet_precision precision, const m2snet_image *picture)
+{
+    static const char *const names[] = { "x4_x3", "enc2" };
+    m2snet_session_options options;
+    m2snet_predict_options o;
+    m2snet_session *session;
+    m2snet_result *result;
+    m2snet_error error;
+
+    m2snet_session_options_init(&options);
+    options.precision = precision;
+    options.input_width = options.input_height = 64;
+    OK(m2snet_session_create(model, &options, &session, &error));
+    m2snet_predict_options_init(&o);
+    o.features = names;
+    o.feature_count = COUNT(names);
+    o.gradcam = "x4_x3";
+    o.threshold = 0.2;
+    OK(m2snet_predict(session, picture, &o, &result, &error));
+    m2snet_session_destroy(session);
+    return result;
+}
+
+static double relative_distance(const float *a, const float *b, size_t count)
+{
+    double distance = 0.0, norm = 0.0;
+
+    for (size_t i = 0; i < count; i++) {
+        distance += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        norm += (double)b[i] * (double)b[i];
+    }
+    return sqrt(distance / norm);
+}
+
+/* Named tensors come out as F32 whatever they are stored in; Grad-CAM's gradient is F32 in every precision, and only
+ * the logits that choose the mask differ. */
+static void test_inside(void **state)
+{
+    static const struct {
+        m2snet_precision precision;
+        double tensors, map;
+    } cases[] = { { M2SNET_PRECISION_F32, 1e-4, 2e-3 }, { M2SNET_PRECISION_F16, 2e-2, 5e-2 } };
+    m2snet_context *cpu = open_context("cpu", 1), *cuda;
+    m2snet_model *here, *there;
+    m2snet_image picture = noise_picture(64, 64);
+    m2snet_error error;
+
+    (void)state;
+    OK(open_module(module, &cuda, &error));
+    OK(m2snet_model_load_file(cpu, COMPACT_MODEL, NULL, &here, &error));
+    OK(m2snet_model_load_file(cuda, COMPACT_MODEL, NULL, &there, &error));
+    m2snet_result *truth = look_inside(here, M2SNET_PRECISION_F32, &picture);
+    for (size_t c = 0; c < COUNT(cases); c++) {
+        m2snet_result *result = look_inside(there, cases[c].precision, &picture);
+        for (int32_t i = 0; i < 2; i++) {
+            m2snet_feature a = { .struct_size = sizeof a }, b = { .struct_size = sizeof b };
+            OK(m2snet_result_feature(result, i, &a, &error));
+            OK(m2snet_result_feature(truth, i, &b, &error));
+            double d = relative_distance(a.data, b.data, (size_t)(a.h * a.w * a.c));
+            print_message("%s: relative distance %.2e\n", a.name, d);
+            assert_true(d <= cases[c].tensors);
+        }
+        double d = relative_distance(m2snet_result_gradcam(result), m2snet_result_gradcam(truth), 64 * 64);
+        print_message("Grad-CAM: relative distance %.2e\n", d);
+        assert_true(d <= cases[c].map);
+        m2snet_result_destroy(result);
+    }
+    m2snet_result_destroy(truth);
+    m2snet_model_destroy(here);
+    m2snet_model_destroy(there);
+    m2snet_context_destroy(cpu);
+    m2snet_context_destroy(cuda);
+    free_picture(&picture);
+    assert_int_equal(host_held(), 0);
+}
+
 /* ---- every call fails in its turn ---- */
 
 static m2snet_status run_prediction(m2snet_error *error)
@@ -303,8 +379,11 @@ static void test_goes_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_predict),
-        cmocka_unit_test(test_goes_on),          cmocka_unit_test(test_failing_prediction),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_predict),
+        cmocka_unit_test(test_inside),
+        cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_failing_prediction),
         cmocka_unit_test(test_failing_training),
     };
     const char *folder = getenv("M2SNET_LIB_DIR");

@@ -484,7 +484,7 @@ static void test_cancel(void **state)
     o.tiles = 1;
     o.mirror = M2SNET_MIRROR_BOTH;
     o.control = (m2snet_control){ on_progress, &s, s.cancel };
-    REFUSE(m2snet_predict(r->session, &picture, &o, &result, &error), M2SNET_STATUS_CANCELLED, "during \"prepare\"");
+    REFUSE(m2snet_predict(r->session, &picture, &o, &result, &error), M2SNET_STATUS_CANCELLED, "cancelled");
     assert_null(result);
     m2snet_cancel_destroy(s.cancel);
     o.mirror = M2SNET_MIRROR_NONE;
