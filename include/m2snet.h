@@ -1311,7 +1311,8 @@ typedef struct m2snet_fit_options {
     int32_t background_label; /* gray level of what is no class; the model files keep it with the labels. -1 (default):
                                * 0 or, where 0 is a label, the highest level that is none */
     int32_t patches;         /* 1: sizes_px are those of windows that are cut out of pictures at their own size. Without
-                              * sizes: the pictures' median sides rounded to multiples of 32, 64..512 */
+                              * sizes: the pictures' median sides rounded to multiples of 32, 64..512. Validation slides
+                              * the largest over whole pictures, and is the input size of the model files */
     double foreground_share; /* patches: share of a batch, its last pictures, centred on something to find; 0.33 */
     int64_t epoch_batches;   /* RANDOM: batches of an epoch; 0: as many as the pictures fill */
 } m2snet_fit_options;
@@ -1341,6 +1342,7 @@ typedef struct m2snet_validation_options {
     uint64_t max_pixels;
     m2snet_unreadable unreadable;
     m2snet_control control;
+    int32_t tiles; /* 1: in windows of the input's size, as m2snet_predict_options */
 } m2snet_validation_options;
 M2SNET_API void m2snet_validation_options_init(m2snet_validation_options *options);
 

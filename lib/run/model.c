@@ -293,7 +293,7 @@ fail:
     return status;
 }
 
-m2snet_status m2s_model_derive(const m2snet_model *like, const m2s_coding *coding, m2s_store *store,
+m2snet_status m2s_model_derive(const m2snet_model *like, const m2s_config *config, m2s_store *store,
                                m2snet_model **derived, m2snet_error *error)
 {
     m2snet_model *model = NULL;
@@ -306,8 +306,7 @@ m2snet_status m2s_model_derive(const m2snet_model *like, const m2s_coding *codin
         return status;
     }
     model->store = store;
-    model->config = like->config;
-    model->config.coding = *coding;
+    model->config = *config;
     M2S_TRY(complete(model, NULL, error));
     *derived = model;
     model = NULL;

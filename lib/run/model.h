@@ -43,8 +43,8 @@ m2snet_status m2s_model_create(m2snet_context *context, const char *config_json,
 m2snet_status m2s_model_create_from(m2snet_context *context, const char *config_json, uint64_t seed, const char *path,
                                     int32_t *taken, m2snet_model **model, m2snet_error *error);
 /* A model of the same network with other weights and metadata: those of store, which it takes over (also on failure).
- * coding replaces that of `like`. */
-m2snet_status m2s_model_derive(const m2snet_model *like, const m2s_coding *coding, m2s_store *store,
+ * config is that of `like` but for what its tensors do not depend on. */
+m2snet_status m2s_model_derive(const m2snet_model *like, const m2s_config *config, m2s_store *store,
                                m2snet_model **model, m2snet_error *error);
 m2snet_model *m2s_model_retain(m2snet_model *model);
 void m2s_model_release(m2snet_model *model); /* NULL is fine */

@@ -168,6 +168,7 @@ static m2snet_status validate(loop *l, m2snet_epoch_row *row, m2s_position *next
     options.max_pixels = o->max_pixels;
     options.unreadable = o->unreadable;
     options.control = l->control.user;
+    options.tiles = l->loading.patches;
     M2S_TRY(m2s_trainer_evaluate(l->trainer, l->validation, &options, &result, error));
     double score = o->best == M2SNET_BEST_IOU ? result.iou : result.dice;
     row->validated = 1;
@@ -292,6 +293,22 @@ static m2snet_status seek(loop *l, m2snet_error *error)
     return m2s_loader_seek(l->loader, (uint64_t)epoch, batch, error);
 }
 
+/* The models made want pictures as the training shows them: the largest patch is their window. */
+static void set_input_size(m2snet_trainer *trainer, const m2s_loader_options *loading)
+{
+    m2s_config *config = &trainer->config;
+    int64_t area = 0;
+
+    for (int32_t i = 0; loading->patches && i < loading->size_count; i++) {
+        const m2s_size *size = &loading->sizes[i];
+        if ((int64_t)size->width * size->height > area) {
+            area = (int64_t)size->width * size->height;
+            config->input_width = size->width;
+            config->input_height = size->height;
+        }
+    }
+}
+
 static m2snet_status begin(loop *l, m2snet_dataset *train, m2snet_error *error)
 {
     m2snet_trainer *trainer = l->trainer;
@@ -306,6 +323,7 @@ static m2snet_status begin(loop *l, m2snet_dataset *train, m2snet_error *error)
         M2S_TRY(m2s_patch_size(train, items, item_count, l->options.max_pixels, &l->control, &height, &width, error));
         m2s_fit_options_set_patch(&l->loading, height, width);
     }
+    set_input_size(trainer, &l->loading);
     M2S_TRY(m2s_fit_options_json(memory, &l->options, &l->loading, train, items, item_count, &data_json, error));
     M2S_TRY(resume(l, data_json, error));
     m2s_free(memory, trainer->data_json);
@@ -323,7 +341,7 @@ fail:
 /* The models made say what their label maps look like. */
 static void set_coding(m2snet_trainer *trainer, const m2snet_fit_options *o)
 {
-    m2s_coding *coding = &trainer->coding;
+    m2s_coding *coding = &trainer->config.coding;
 
     if (o->label_count > 0 && o->labels != coding->labels) {
         coding->label_count = o->label_count;

@@ -134,7 +134,7 @@ m2snet_status m2s_fit_options_import(const m2snet_trainer *trainer, const m2snet
     M2S_TRY(m2s_options_import("m2snet_fit_options", given, known, sizeof *known, error));
     M2S_TRY(check(known, error));
     if (known->labels == NULL || known->label_count == 0) { /* those that the model knows, if any */
-        const m2s_coding *coding = &trainer->coding;
+        const m2s_coding *coding = &trainer->config.coding;
         known->labels = coding->labels;
         known->label_count = coding->label_count;
         known->background_label = coding->label_count > 0 ? coding->background : known->background_label;

@@ -306,7 +306,7 @@ m2snet_status m2s_lint(m2snet_dataset *d, const uint8_t *labels, int32_t label_c
     m2snet_status status;
 
     l.is_allowed[l.background] = true;
-    l.is_allowed[255] = labels == NULL;
+    l.is_allowed[255] = l.is_allowed[255] || labels == NULL;
     for (int32_t i = 0; labels != NULL && i < label_count; i++) {
         l.is_allowed[labels[i]] = true;
     }

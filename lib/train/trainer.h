@@ -44,7 +44,7 @@ struct m2snet_trainer {
     m2snet_trainer_options options;
     m2snet_objective_options objective; /* with a retained lossnet */
     m2s_recipe recipe;
-    m2s_coding coding; /* of the models made: the objective's activation, the last fit's labels */
+    m2s_config config; /* of the models made: with the objective's activation, the last fit's labels and patches */
     char *recipe_json; /* of the options; what a checkpoint must agree with */
     char *data_json;   /* of the last fit; NULL: none yet */
     m2s_state *state;

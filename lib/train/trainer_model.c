@@ -188,7 +188,7 @@ m2snet_status m2s_trainer_model(m2snet_trainer *trainer, bool averaged, m2snet_m
         }
     }
     M2S_TRY(add_metadata(trainer, averaged, store, error));
-    status = m2s_model_derive(trainer->model, &trainer->coding, store, model, error);
+    status = m2s_model_derive(trainer->model, &trainer->config, store, model, error);
     store = NULL;
     if (status == M2SNET_STATUS_FORMAT) { /* its check found a number that is not finite: a running statistic's */
         m2s_error_prefix(error, "training diverged");

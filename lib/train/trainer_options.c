@@ -156,10 +156,10 @@ m2snet_status m2s_trainer_options_import(const m2snet_model *model, const m2snet
                                  error));
     trainer->objective = objective;
     trainer->objective.lossnet = m2s_lossnet_retain(objective.lossnet);
-    trainer->coding = model->config.coding;
-    trainer->coding.softmax = objective.softmax != 0;
-    if (m2s_coding_check(&trainer->coding, model->config.classes, NULL) != M2SNET_STATUS_OK) {
-        trainer->coding.label_count = 0; /* they were those of the other activation */
+    trainer->config = model->config;
+    trainer->config.coding.softmax = objective.softmax != 0;
+    if (m2s_coding_check(&trainer->config.coding, model->config.classes, NULL) != M2SNET_STATUS_OK) {
+        trainer->config.coding.label_count = 0; /* they were those of the other activation */
     }
     o->objective = NULL;                                   /* the caller's */
     recipe->supervision = (m2s_supervision)o->supervision; /* the same numbers */

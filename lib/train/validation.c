@@ -8,8 +8,8 @@
 #include "image/decode.h"
 #include "image/label_map.h"
 #include "image/postprocess.h"
-#include "image/preprocess.h"
-#include "run/session.h"
+#include "run/predict.h"
+#include "run/views.h"
 #include "train/loader_picture.h"
 
 #define PHASE            "validate"
@@ -38,8 +38,7 @@ typedef struct evaluation {
     int32_t classes;
     pair pairs[PICTURES_AT_ONCE];
     int32_t pair_count;
-    float *pixels, *logits;
-    void *wide; /* both in double, for precision F64 */
+    m2s_views views;
     double dice, iou;
     int64_t scored; /* pictures times classes */
     m2snet_validation *result;
@@ -120,53 +119,6 @@ fail:
     return status;
 }
 
-/* ---- the network ---- */
-
-static size_t input_pixels(const evaluation *e)
-{
-    return (size_t)e->session->options.input_width * (size_t)e->session->options.input_height;
-}
-
-static m2snet_status allocate(evaluation *e, m2snet_error *error)
-{
-    m2s_memory *memory = &e->session->model->context->memory;
-    size_t count = PICTURES_AT_ONCE * input_pixels(e), classes = (size_t)e->classes;
-    bool wide = m2s_session_dtype(e->session) == M2SNET_DTYPE_F64;
-
-    e->pixels = m2s_alloc_array(memory, 3 * count, sizeof *e->pixels);
-    e->logits = m2s_alloc_array(memory, classes * count, sizeof *e->logits);
-    e->wide = wide ? m2s_alloc_array(memory, (3 + classes) * count, sizeof(double)) : NULL;
-    if (e->pixels == NULL || e->logits == NULL || (wide && e->wide == NULL)) {
-        return m2s_fail_memory(error, "pictures of the validation", (3 + classes) * count * sizeof *e->pixels);
-    }
-    return M2SNET_STATUS_OK;
-}
-
-static m2snet_status run_network(evaluation *e, m2snet_error *error)
-{
-    m2snet_session *session = e->session;
-    size_t in = 3 * (size_t)e->pair_count * input_pixels(e);
-    size_t out = (size_t)e->classes * (size_t)e->pair_count * input_pixels(e);
-    double *wide = e->wide;
-    m2s_program *program;
-    m2snet_status status;
-
-    M2S_TRY(m2s_session_plan_for(session, e->pair_count, session->options.input_height, session->options.input_width,
-                                 &e->control, &program, error));
-    if (wide == NULL) {
-        return m2s_session_run_dense(session, program, e->pixels, e->logits, &e->control, error);
-    }
-    for (size_t i = 0; i < in; i++) {
-        wide[i] = (double)e->pixels[i];
-    }
-    M2S_TRY(m2s_session_run_dense(session, program, wide, wide + in, &e->control, error));
-    for (size_t i = 0; i < out; i++) {
-        e->logits[i] = (float)wide[in + i];
-    }
-fail:
-    return status;
-}
-
 /* ---- scores ---- */
 
 static void count(const m2s_segmentation *found, const pair *p, int32_t first, int32_t last, m2s_counts *c)
@@ -184,8 +136,9 @@ static void count(const m2s_segmentation *found, const pair *p, int32_t first, i
     }
 }
 
-static m2snet_status score_class(evaluation *e, const pair *p, const float *logits, int32_t class_index,
-                                 m2snet_error *error)
+/* logits: width x height, of the picture as a whole. */
+static m2snet_status score_class(evaluation *e, const pair *p, const float *logits, int32_t width, int32_t height,
+                                 int32_t class_index, m2snet_error *error)
 {
     const m2snet_validation_options *o = e->options;
     const m2s_postprocess_options post = { .threshold = e->session->model->config.threshold,
@@ -198,9 +151,8 @@ static m2snet_status score_class(evaluation *e, const pair *p, const float *logi
     if (o->label_count > 0) {
         first = last = o->labels[e->softmax ? class_index - 1 : class_index];
     }
-    M2S_TRY(m2s_postprocess(&e->session->model->context->host, logits + class_index, e->classes,
-                            e->session->options.input_width, e->session->options.input_height, p->image.width,
-                            p->image.height, &post, &e->control, &found, error));
+    M2S_TRY(m2s_postprocess(&e->session->model->context->host, logits + class_index, e->classes, width, height,
+                            p->image.width, p->image.height, &post, &e->control, &found, error));
     count(&found, p, first, last, &counts);
     e->dice += m2s_dice(&counts, 1.0);
     e->iou += m2s_iou(&counts, 1.0);
@@ -212,29 +164,29 @@ fail:
 
 static m2snet_status score_pairs(evaluation *e, m2snet_error *error)
 {
-    const m2s_config *config = &e->session->model->config;
-    size_t pixels = input_pixels(e);
-    m2s_normalization normalization;
-    m2snet_status status;
+    static const m2s_rect whole = { 0 };
+    int32_t batch = m2s_views_batch(&e->views), width, height;
+    m2snet_image images[PICTURES_AT_ONCE];
+    float *logits;
+    m2snet_status status = M2SNET_STATUS_OK;
 
-    memcpy(normalization.mean, config->mean, sizeof config->mean);
-    memcpy(normalization.std, config->std, sizeof config->std);
     for (int32_t i = 0; i < e->pair_count; i++) {
-        m2snet_image image = m2s_bitmap_image(&e->pairs[i].image);
-        M2S_TRY(m2s_preprocess(&e->session->model->context->host, &image, NULL, &normalization,
-                               e->session->options.input_width, e->session->options.input_height,
-                               e->pixels + (size_t)i * 3 * pixels, &e->control, error));
+        images[i] = m2s_bitmap_image(&e->pairs[i].image);
     }
-    M2S_TRY(run_network(e, error));
-    for (int32_t i = 0; i < e->pair_count; i++) {
-        float *logits = e->logits + (size_t)i * (size_t)e->classes * pixels;
+    for (int32_t first = 0; first < e->pair_count; first += batch) {
+        int32_t count = e->pair_count - first < batch ? e->pair_count - first : batch;
+        M2S_TRY(m2s_views_logits(&e->views, images + first, count, &whole, &logits, &width, &height, error));
+        size_t pixels = (size_t)width * (size_t)height;
         if (e->softmax) {
-            m2s_softmax_logits(logits, pixels, e->classes);
+            m2s_softmax_logits(logits, (size_t)count * pixels, e->classes);
         }
-        for (int32_t c = e->softmax ? 1 : 0; c < e->classes; c++) {
-            M2S_TRY(score_class(e, &e->pairs[i], logits, c, error));
+        for (int32_t i = 0; i < count; i++) {
+            const float *own = logits + (size_t)i * (size_t)e->classes * pixels;
+            for (int32_t c = e->softmax ? 1 : 0; c < e->classes; c++) {
+                M2S_TRY(score_class(e, &e->pairs[first + i], own, width, height, c, error));
+            }
+            e->result->images++;
         }
-        e->result->images++;
     }
     release_pairs(e);
 fail:
@@ -299,8 +251,8 @@ m2snet_status m2s_trainer_evaluate(m2snet_trainer *trainer, m2snet_dataset *data
                                    const m2snet_validation_options *given, m2snet_validation *result,
                                    m2snet_error *error)
 {
-    m2s_memory *memory = &trainer->model->context->memory;
     m2snet_validation_options options;
+    m2snet_predict_options predict;
     evaluation e = { .dataset = dataset,
                      .options = &options,
                      .softmax = trainer->objective.softmax != 0,
@@ -314,19 +266,22 @@ m2snet_status m2s_trainer_evaluate(m2snet_trainer *trainer, m2snet_dataset *data
     m2s_validation_options_default(&options);
     M2S_TRY(m2s_options_import("m2snet_validation_options", given, &options, sizeof options, error));
     if (options.labels == NULL && options.label_count == 0) { /* those that the model knows, if any */
-        options.labels = trainer->coding.labels;
-        options.label_count = trainer->coding.label_count;
+        options.labels = trainer->config.coding.labels;
+        options.label_count = trainer->config.coding.label_count;
     }
-    e.background = options.label_count == 0          ? 0
-                   : trainer->coding.label_count > 0 ? trainer->coding.background
-                                                     : m2s_coding_background(options.labels, options.label_count, -1);
+    e.background = options.label_count == 0 ? 0
+                   : trainer->config.coding.label_count > 0
+                       ? trainer->config.coding.background
+                       : m2s_coding_background(options.labels, options.label_count, -1);
     M2S_TRY(check(&options, e.classes, e.softmax, error));
     m2s_control_init(&e.control, &options.control);
     M2S_TRY(m2s_dataset_enter(dataset, error));
     entered = true;
     M2S_TRY(m2s_dataset_part(dataset, options.part, &items, &item_count, error));
     M2S_TRY(open_session(trainer, &options, &e.session, error));
-    M2S_TRY(allocate(&e, error));
+    m2s_predict_options_default(&predict);
+    predict.tiles = options.tiles;
+    M2S_TRY(m2s_views_open(&e.views, e.session, &predict, &e.control, error));
     M2S_TRY(score_items(&e, items, item_count, error));
     result->dice = e.dice / (double)e.scored;
     result->iou = e.iou / (double)e.scored;
@@ -335,9 +290,7 @@ fail:
     if (e.session != NULL) {
         release_pairs(&e);
     }
-    m2s_free(memory, e.pixels);
-    m2s_free(memory, e.logits);
-    m2s_free(memory, e.wide);
+    m2s_views_close(&e.views);
     m2s_session_destroy(e.session);
     m2s_free(&dataset->context->memory, items);
     if (entered) {

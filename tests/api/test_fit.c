@@ -617,6 +617,13 @@ static void test_patches(void **state)
         assert_true(r.epoch_row.images == 6 && r.epoch_row.epochs == EPOCHS);
         /* 0.01 (1 - 2/3)^0.9 in every step of the last epoch */
         assert_true(fabs(r.row.rate - 0.01 * pow(1.0 / 3.0, 0.9)) < 1e-12);
+        m2snet_validation_options check;
+        m2snet_validation score = { .struct_size = sizeof score };
+        m2snet_validation_options_init(&check);
+        check.tiles = 1;
+        check.input_width = check.input_height = 64;
+        OK(m2snet_trainer_evaluate(trainer, r.data, &check, &score, &error));
+        assert_true(score.dice == r.epoch_row.validation_dice); /* that of windows over whole pictures */
         size_t bytes;
         unsigned char *file = read_whole(r.last, &bytes);
         if (way == 0) {
@@ -631,7 +638,22 @@ static void test_patches(void **state)
     }
     free(first);
     r.fit.resume = 0;
+    /* The largest patch is the input size of the model that comes out. */
     m2snet_trainer *trainer = tiny_trainer(r.context, &r.training);
+    m2snet_model_info made = { .struct_size = sizeof made };
+    m2snet_model *model;
+    r.sizes[1] = 80;
+    r.fit.sizes_px = r.sizes;
+    r.fit.size_count = 2;
+    r.fit.epochs = 1;
+    OK(run(&r, trainer, &end, &error));
+    OK(m2snet_model_load_file(r.context, r.last, NULL, &model, &error));
+    OK(m2snet_model_get_info(model, &made, &error));
+    assert_true(made.input_width == 80 && made.input_height == 80);
+    m2snet_model_destroy(model);
+    m2snet_trainer_destroy(trainer);
+
+    trainer = tiny_trainer(r.context, &r.training);
     r.fit.foreground_share = 1.5;
     REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_INVALID_ARGUMENT, "foreground_share is 1.5");
     r.fit.foreground_share = 0.5;

@@ -33,7 +33,7 @@ static m2snet_session *open_session(m2snet_context *context, int32_t scales, m2s
     must(m2s_model_create(context, scales == 1 ? "{\"architecture\":\"msnet\"}" : NULL, 0, &drawn, &error), &error);
     assert_int_equal(drawn->config.scales, scales);
     m2s_store *store = network_weights(&context->memory, &drawn->config, RECIPE_GOLDEN);
-    must(m2s_model_derive(drawn, &drawn->config.coding, store, &model, &error), &error);
+    must(m2s_model_derive(drawn, &drawn->config, store, &model, &error), &error);
     m2s_session_options_default(&options);
     options.input_width = options.input_height = SIDE;
     options.precision = precision;

@@ -9,14 +9,27 @@ for recipe in "$M2SNET_SOURCE_DIR"/docs/recipes/*.json; do
     run 0 train --recipe "$recipe" --data "$data/demo-polyps" --check --threads 1 --workers 1
     says '^[0-9]+ parameters; [34] pictures train, [12] validate'
     says '^a step of 16 pictures of 352 px: [0-9]+ MB beside [0-9]+ MB of state .*nothing was written'
-    [ "$(value "$recipe" learning-rate)" = 0.05 ] || complain "$recipe: the paper's rate is 0.05"
+    case $recipe in
+    *nnunet*) [ "$(value "$recipe" learning-rate momentum clip-norm | tr '\n' ' ')" = '0.01 0.99 12 ' ] ||
+        complain "$recipe: rate, momentum and clipping are not nnU-Net's" ;;
+    *) [ "$(value "$recipe" learning-rate)" = 0.05 ] || complain "$recipe: the paper's rate is 0.05" ;;
+    esac
     value "$recipe" comment >/dev/null
     recipes=$((recipes + 1))
     grep -q "$(basename "$recipe")" "$M2SNET_SOURCE_DIR/docs/recipes/README.md" ||
         complain "docs/recipes/README.md says nothing of $recipe"
 done
-[ "$recipes" -ge 3 ] || complain "only $recipes recipes"
+[ "$recipes" -ge 7 ] || complain "only $recipes recipes"
 [ "$(value "$M2SNET_SOURCE_DIR/docs/recipes/breast-ultrasound.json" folds)" = 4 ] || complain "ultrasound has four folds"
+
+# nnU-Net's recipe is the preset with a network, folds and a comment: it says in full what the preset does.
+run 0 train --preset nnunet --network compact --data "$data/demo-polyps" --output "$work/preset" --max-steps 1 --batch 1 \
+    --sizes 64 --threads 1
+for key in $(grep -oE '^ *"[a-z0-9-]+":' "$M2SNET_SOURCE_DIR/docs/recipes/nnunet-style.json" | tr -d '": '); do
+    case $key in comment | preset | network | split | folds | fold | group-duplicates | batch | lossnet-weight) continue ;; esac
+    [ "$(value "$M2SNET_SOURCE_DIR/docs/recipes/nnunet-style.json" "$key")" = "$(value "$work/preset/recipe.json" "$key")" ] ||
+        complain "nnunet-style.json: $key is not the preset's"
+done
 
 # A check that fails says why, and writes nothing either.
 run 1 train --preset compact --data "$data/demo-polyps" --lint off --check --labels 1,2

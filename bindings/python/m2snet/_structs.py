@@ -584,7 +584,8 @@ ValidationOptions = _struct(
     int32_t label_count;
     uint64_t max_pixels;
     m2snet_unreadable unreadable;
-    m2snet_control control;""",
+    m2snet_control control;
+    int32_t tiles;""",
 )
 Validation = _struct(
     "m2snet_validation",

@@ -460,6 +460,7 @@ class Trainer(Owner):
         *,
         averaged: bool = True,
         size: Optional[Tuple[int, int]] = None,
+        tiles: bool = False,
         mask_threshold: int = 0,
         labels: Optional[Sequence[int]] = None,
         max_pixels: int = 0,
@@ -468,13 +469,15 @@ class Trainer(Owner):
         cancel: Optional[CancelToken] = None,
     ) -> Validation:
         """Scores the weights as they are on a part of a data set. averaged: the averaged weights, where there are any.
-        size: (height, width) of the network's input; None: the model's. mask_threshold: 0 = 128."""
+        size: (height, width) of the network's input; None: the model's. tiles: that is a window which slides over pictures of
+        their own size. mask_threshold: 0 = 128."""
         watch = Watch(progress, cancel)
         struct = options(_structs.ValidationOptions, "validation")
         struct.part = choice("part", part, PARTS)
         struct.averaged = int(averaged)
         if size is not None:
             struct.input_height, struct.input_width = size
+        struct.tiles = int(tiles)
         struct.mask_threshold = mask_threshold
         levels, struct.label_count = labels_of(labels)
         struct.labels = cast(levels, c_void_p) if levels is not None else None
