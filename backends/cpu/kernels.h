@@ -373,6 +373,11 @@ typedef struct m2s_cpu_kernels {
     void (*window_softmax)(const m2s_window_softmax *softmax);
     /* scores: from the gradient of the shares to that of the scores. */
     void (*window_softmax_back)(const m2s_window_softmax *softmax);
+
+    /* Rows of `columns` numbers, `stride` apart: each becomes softmax(factor row), factor > 0. */
+    void (*softmax_rows)(float *x, float factor, int64_t rows, int64_t columns, int64_t stride);
+    /* back, gradients of rows y = softmax(factor x), become those of x. */
+    void (*softmax_grad_rows)(float *back, const float *y, float factor, int64_t rows, int64_t columns, int64_t stride);
 } m2s_cpu_kernels;
 
 /* The best table that isa allows. */

@@ -158,6 +158,7 @@ m2snet_status m2s_lower_grad_winograd(const m2s_lowering *lowering, m2snet_error
 m2snet_status m2s_lower_grad_weights(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_window_attention(const m2s_lowering *lowering, m2snet_error *error);
 m2snet_status m2s_lower_merge_patches(const m2s_lowering *lowering, m2snet_error *error);
+m2snet_status m2s_lower_attention(const m2s_lowering *lowering, m2snet_error *error); /* and its gradient */
 m2snet_status m2s_lower_res2_groups(const m2s_lowering *lowering, m2snet_error *error);
 
 #endif

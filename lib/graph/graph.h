@@ -79,7 +79,7 @@ typedef struct m2s_attrs {
     int32_t stride;                /* convolutions, pools: both axes; 0 means 1 never occurs */
     int32_t pad;                   /* convolutions, pools: zeros (or -inf) on each side */
     int32_t dilation;              /* convolutions: 1 = dense */
-    int32_t groups;                /* convolutions */
+    int32_t groups;                /* convolutions; attention: heads */
     int32_t relu;                  /* 1: max(0, .) on the result */
     int32_t count_include_pad;     /* avg_pool: 1 = divide by kernel^2 always */
     int32_t ceil_mode;             /* avg_pool: 1 = partial windows at the end count */
@@ -243,6 +243,8 @@ m2s_value m2s_scale(m2s_graph *graph, m2s_value src, double alpha); /* alpha src
 m2s_value m2s_multiply(m2s_graph *graph, m2s_value a, m2s_value b);
 m2s_value m2s_sigmoid(m2s_graph *graph, m2s_value src);
 m2s_value m2s_softmax_c(m2s_graph *graph, m2s_value src);
+/* softmax(alpha q k) v in each of `heads` heads; keys_values has the query's channels twice, keys first (ops.def). */
+m2s_value m2s_attention(m2s_graph *graph, m2s_value query, m2s_value keys_values, int32_t heads, double alpha);
 
 typedef struct m2s_windows {
     int32_t side, shift; /* px; shift below side */

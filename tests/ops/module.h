@@ -26,6 +26,8 @@ static inline bool module_refuses(m2s_op op)
     case M2S_OP_gelu_grad:
     case M2S_OP_scale_c:
     case M2S_OP_scale_c_grad:
+    case M2S_OP_attention:
+    case M2S_OP_attention_grad:
     case M2S_OP_drop_path:
     case M2S_OP_window_attention:
     case M2S_OP_window_attention_grad:

@@ -7,6 +7,7 @@
 
 #include "core/rng.h"
 #include "ops/naive.h"
+#include "ops/naive_attention.h"
 #include "ops/naive_window.h"
 
 static inline naive naive_like(naive t)
@@ -666,6 +667,12 @@ static inline int naive_train(m2s_op op, const naive *in, int count, const m2s_a
             }
         }
         return 1;
+    case M2S_OP_attention:
+        naive_attention(in[0], in[1], a, none, out);
+        return 1;
+    case M2S_OP_attention_grad:
+        naive_attention(in[1], in[2], a, in[0], out);
+        return 2;
     case M2S_OP_boundary_weights:
         out[0] = naive_filter(in[0], a->kernel, false, 0.0, false);
         for (int64_t e = 0; e < m2s_shape_elements(s); e++) {

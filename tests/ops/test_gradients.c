@@ -646,6 +646,11 @@ static const gradient_case table[] = {
     { "", M2S_OP_merge_patches, { 0 }, "A", { A(2, 4, 6, 3) } },
     { "odd", M2S_OP_merge_patches, { 0 }, "A", { A(1, 5, 3, 5) } },
 
+    { "", M2S_OP_attention, { .groups = 1, .alpha = 0.5 }, "AA", { A(2, 3, 4, 5), A(2, 2, 3, 10) } },
+    { "three heads", M2S_OP_attention, { .groups = 3, .alpha = 0.7 }, "LA", { A(1, 5, 4, 6), A(1, 3, 3, 12) } },
+    { "one key", M2S_OP_attention, { .groups = 2, .alpha = 1.0 }, "AA", { A(1, 2, 2, 4), A(1, 1, 1, 8) } },
+    { "query alone", M2S_OP_attention, { .groups = 1, .alpha = 0.5 }, "Aa", { A(1, 2, 2, 17), A(1, 4, 5, 34) } },
+
     { "paper", M2S_OP_weighted_bce, { .form = 0 }, "Lmw", { A(2, 3, 4, 2), A(2, 3, 4, 2), A(2, 3, 4, 2) } },
     { "released", M2S_OP_weighted_bce, { .form = 1 }, "Lmw", { A(2, 3, 4, 2), A(2, 3, 4, 2), A(2, 3, 4, 2) } },
     { "", M2S_OP_weighted_iou, { 0 }, "Lmw", { A(2, 3, 4, 2), A(2, 3, 4, 2), A(2, 3, 4, 2) } },

@@ -219,6 +219,25 @@ static const train_case table[] = {
     { M2S_OP_merge_patches_grad, { .h = 6, .w = 8 }, "a", { A(2, 3, 4, 68) } },
     { M2S_OP_merge_patches_grad, { .h = 45, .w = 37 }, "a", { A(2, 23, 19, 132) } },
 
+    { M2S_OP_attention, { .groups = 1, .alpha = 1.0 }, "aa", { A(1, 1, 1, 1), A(1, 1, 1, 2) } },
+    { M2S_OP_attention, { .groups = 2, .alpha = 0.5 }, "aa", { A(2, 5, 7, 10), A(2, 2, 3, 20) } },
+    { M2S_OP_attention, { .groups = 1, .alpha = 4.0 }, "aa", { A(1, 3, 1, 13), A(1, 1, 1, 26) } },
+    { M2S_OP_attention, { .groups = 5, .alpha = 0.125 }, "aa", { A(1, 6, 5, 320), A(1, 11, 11, 640) } },
+    { M2S_OP_attention, { .groups = 8, .alpha = 0.2 }, "aa", { A(2, 4, 4, 64), A(2, 4, 4, 128) } },
+    { M2S_OP_attention, { .groups = 1, .alpha = 0.25 }, "la", { A(1, 23, 29, 16), A(1, 3, 5, 32) } }, /* many queries */
+    { M2S_OP_attention, { .groups = 1, .alpha = 0.3 }, "aa", { A(1, 5, 7, 17), A(1, 65, 64, 34) } }, /* many keys */
+    { M2S_OP_attention, { .groups = 1, .alpha = 40.0 }, "aa", { A(1, 2, 3, 16), A(1, 4, 5, 32) } }, /* large scores */
+    { M2S_OP_attention_grad, { .groups = 1, .alpha = 1.0 }, "aaa", { A(1, 1, 1, 1), A(1, 1, 1, 1), A(1, 1, 1, 2) } },
+    { M2S_OP_attention_grad, { .groups = 2, .alpha = 0.5 }, "aaa", { A(2, 5, 7, 10), A(2, 5, 7, 10), A(2, 2, 3, 20) } },
+    { M2S_OP_attention_grad, { .groups = 5, .alpha = 0.125 }, "aaa",
+      { A(1, 6, 5, 320), A(1, 6, 5, 320), A(1, 11, 11, 640) } },
+    { M2S_OP_attention_grad, { .groups = 8, .alpha = 0.2 }, "aaa", { A(2, 4, 4, 64), A(2, 4, 4, 64), A(2, 4, 4, 128) } },
+    { M2S_OP_attention_grad, { .groups = 1, .alpha = 0.25 }, "ala", /* many queries */
+      { A(1, 43, 39, 16), A(1, 43, 39, 16), A(1, 3, 5, 32) } },
+    { M2S_OP_attention_grad, { .groups = 1, .alpha = 0.3 }, "aaa", /* many keys */
+      { A(1, 3, 7, 17), A(1, 3, 7, 17), A(1, 65, 64, 34) } },
+    { M2S_OP_attention_grad, { .groups = 1, .alpha = 0.3 }, "aaa", { A(1, 3, 1, 13), A(1, 3, 1, 13), A(1, 1, 1, 26) } },
+
     { M2S_OP_boundary_weights, { .kernel = 31, .alpha = 5.0 }, "b", { A(2, 40, 37, 1) } },
     { M2S_OP_boundary_weights, { .kernel = 31, .alpha = 5.0 }, "n", { A(1, 9, 11, 3) } },
     { M2S_OP_boundary_weights, { .kernel = 3, .alpha = 2.0 }, "n", { A(1, 1, 1, 1) } },
@@ -405,6 +424,10 @@ static double summands_of(const train_case *c)
         return 4.0 + 4.0 * pixels / (double)(c->in[0].n * a->h * a->w);
     case M2S_OP_layer_norm_grad:
         return pixels + (double)c->in[0].c;
+    case M2S_OP_attention: /* a score, and the keys of a query */
+        return (double)(c->in[0].c / a->groups + c->in[1].h * c->in[1].w);
+    case M2S_OP_attention_grad: /* the same and the queries of a key */
+        return (double)(c->in[0].c / a->groups + c->in[2].h * c->in[2].w + c->in[0].h * c->in[0].w);
     case M2S_OP_sum_squares:
         return (double)(m2s_shape_elements(c->in[0]) + m2s_shape_elements(c->in[2]));
     default: /* sums over pixels, of the first input that is no scalar */
@@ -528,6 +551,10 @@ static void prepare(row *r)
         for (int64_t e = 0; e < m2s_shape_elements(r->expected[k].shape); e++) {
             r->largest[k] = fmax(r->largest[k], fabs(r->expected[k].data[e]));
         }
+    }
+    if (c->op == M2S_OP_attention || c->op == M2S_OP_attention_grad) {
+        /* exp makes a score's rounding one relative to its result: a score is a sum of products below 1. */
+        r->condition = fmax(1.0, c->attrs.alpha * sqrt((double)(r->expected[0].shape.c / c->attrs.groups)));
     }
     if (c->op == M2S_OP_multi_scale_subtract_train) {
         /* The filters' sums are large and all positive: a rounding of them counts by their size in deviations. */
