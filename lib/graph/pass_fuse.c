@@ -14,35 +14,49 @@ static const m2s_node *open_conv(const m2s_pass *pass, m2s_value value)
                                                                                                             : NULL;
 }
 
-static m2s_value conv_with(m2s_pass *pass, const m2s_node *conv, m2s_value residual)
+static m2s_value conv_with(m2s_pass *pass, const m2s_node *conv, m2s_value residual, bool relu)
 {
     m2s_value bias = conv->in[2] == M2S_NONE ? M2S_NONE : pass->map[conv->in[2]];
     m2s_value in[] = { pass->map[conv->in[0]], pass->map[conv->in[1]], bias, residual };
     m2s_attrs attrs = conv->attrs;
 
-    attrs.relu = 1;
+    attrs.relu = relu;
     return m2s_graph_node(pass->dst, M2S_OP_conv2d, in, 4, &attrs);
+}
+
+/* A sum of two, one of them such a convolution. */
+static m2s_value conv_plus(m2s_pass *pass, const m2s_node *sum, bool relu)
+{
+    for (int32_t i = 0; i < 2 && sum->in_count == 2; i++) {
+        const m2s_node *conv = open_conv(pass, sum->in[i]);
+        if (conv != NULL) {
+            return conv_with(pass, conv, pass->map[sum->in[1 - i]], relu);
+        }
+    }
+    return M2S_NONE;
 }
 
 static m2s_value epilogue_rule(m2s_pass *pass, int32_t index)
 {
-    const m2s_node *relu = &pass->src->nodes[index];
+    const m2s_node *node = &pass->src->nodes[index];
     const m2s_node *conv, *sum;
 
-    if (relu->op != M2S_OP_relu) {
+    if (node->op == M2S_OP_add && !node->attrs.relu) { /* with a ReLU behind it, it is made again */
+        return conv_plus(pass, node, false);
+    }
+    if (node->op != M2S_OP_relu) {
         return M2S_NONE;
     }
-    if ((conv = open_conv(pass, relu->in[0])) != NULL) {
-        return conv_with(pass, conv, M2S_NONE);
+    if ((conv = open_conv(pass, node->in[0])) != NULL) {
+        return conv_with(pass, conv, M2S_NONE, true);
     }
-    sum = m2s_pass_producer(pass, relu->in[0], M2S_OP_add);
-    if (sum == NULL || sum->attrs.relu || !m2s_pass_is_private(pass, relu->in[0])) {
+    sum = m2s_pass_producer(pass, node->in[0], M2S_OP_add);
+    if (sum == NULL || sum->attrs.relu || !m2s_pass_is_private(pass, node->in[0])) {
         return M2S_NONE;
     }
-    for (int32_t i = 0; i < 2 && sum->in_count == 2; i++) {
-        if ((conv = open_conv(pass, sum->in[i])) != NULL) {
-            return conv_with(pass, conv, pass->map[sum->in[1 - i]]);
-        }
+    m2s_value made = conv_plus(pass, sum, true);
+    if (made != M2S_NONE) {
+        return made;
     }
     m2s_value in[M2S_MAX_IN];
     for (int32_t i = 0; i < sum->in_count; i++) {
