@@ -166,7 +166,7 @@ static const row rows[] = {
     OTHER(KIND_INT32, "accumulate", trainer.accumulate, 1, 65536, "N  batches for each update"),
     FLAG("freeze-encoder", trainer.freeze_encoder, ""),
     FLAG("freeze-batch-norm", trainer.freeze_batch_norm, ""),
-    NUMBER("drop-path", trainer.drop_path, 0, 0.9, "P  ConvNeXt: how often the last block is left out; 0: never"),
+    NUMBER("drop-path", trainer.drop_path, 0, 0.9, "P  ConvNeXt, PVTv2: how often the last block is left out"),
     NUMBER("ema-decay", trainer.ema_decay, 0, 0.9999999, "D  averaged weights are validated and saved; 0: none"),
     FLAG("recompute", trainer.recompute, "less memory, more time, the same numbers"),
     OTHER(KIND_INT32, "max-bad-steps", trainer.max_bad_steps, 1, 1e6, "N  in a row without a finite loss; default 10"),

@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "net/encoder_convnext.h"
+#include "net/encoder_pvt.h"
 #include "net/encoder_res2net.h"
 #include "net/names.h"
 
 static const m2s_encoder *const encoders[] = {
     &m2s_encoder_res2net,
     &m2s_encoder_convnext,
+    &m2s_encoder_pvt,
 };
 
 #define ENCODER_COUNT (sizeof encoders / sizeof encoders[0])

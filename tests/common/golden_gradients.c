@@ -13,7 +13,7 @@
 #include "net/encoder.h"
 #include "net/names.h"
 
-#define MOST_ROWS 800
+#define MOST_ROWS 1000
 
 static golden_row rows[MOST_ROWS];
 static int row_count;

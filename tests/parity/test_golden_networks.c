@@ -119,6 +119,7 @@ static const struct {
     { "m2snet_aspp", "{\"variant\": {\"unit\": \"aspp\"}}" },
     { "m2snet_dense", "{\"variant\": {\"unit\": \"dense\"}}" },
     { "m2snet_convnext_base", "{\"encoder\": \"convnext_base\"}" },
+    { "m2snet_pvt_v2_b4", "{\"encoder\": \"pvt_v2_b4\"}" },
 };
 
 static void test_networks(void **state)

@@ -12,6 +12,7 @@
 static const golden_network networks[] = {
     { "m2snet_aspp", "{\"variant\": {\"unit\": \"aspp\"}}", 531 },
     { "m2snet_dense", "{\"variant\": {\"unit\": \"dense\"}}", 651 },
+    { "m2snet_pvt_v2_b4", "{\"encoder\": \"pvt_v2_b4\"}", 930 },
 };
 
 /* Bounds as in test_golden_training.c. Units of branches have some hundred thousand ReLUs and differences more, so

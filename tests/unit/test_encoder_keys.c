@@ -2,6 +2,7 @@
  * The keys of encoders against tables made from the official files (tests/data/keys): every one of them is a parameter
  * of the network in the file's shape, the network has no others, and all key families are read: as a whole model, and
  * as a classifier's file that a new model begins with. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,8 +26,23 @@ static const struct {
     int families; /* columns of names: official, then others */
     int keys;     /* of the encoder, without the classifier */
     const char *classifier[2];
+    const char *small; /* configuration of a small network of the family */
+    const char *key;   /* one of its keys, whose other name is not the same, with its shape */
 } encoders[] = {
-    { "convnext_base", 3, 340, { "norm.", "head." } },
+    { "convnext_base",
+      3,
+      340,
+      { "norm.", "head." },
+      "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[2,1,2,1],\"channels\":[8,12,16,20]},"
+      "\"pyramid_channels\":8,\"input_size\":64}",
+      "encoder.stages.2.1.pwconv1.bias 64" },
+    { "pvt_v2_b4",
+      2,
+      832,
+      { "head." },
+      "{\"encoder\":\"pvt_v2\",\"encoder_shape\":{\"blocks\":[2,1,2,1],\"channels\":[8,12,20,16],"
+      "\"widening\":[2,3,2,1]},\"pyramid_channels\":8,\"input_size\":64}",
+      "encoder.block3.1.mlp.dwconv.dwconv.bias 40" },
 };
 
 typedef struct key_table {
@@ -225,10 +241,6 @@ static void test_other_names(void **state)
 
 /* ---- files: a small network of the family ---- */
 
-#define SMALL                                                                                                          \
-    "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[2,1,2,1],\"channels\":[8,12,16,20]},"                    \
-    "\"pyramid_channels\":8,\"input_size\":64}"
-
 /* The model's weights with the encoder's under another family's names: torchvision's with its (c, 1, 1). */
 static void write_renamed(const m2snet_model *model, const char *path, int family, const char *prefix,
                           bool encoder_only, const char *leave_out)
@@ -293,50 +305,69 @@ static void assert_same_weights(const m2snet_model *a, const m2snet_model *b, bo
     assert_true(compared > 50);
 }
 
-static void test_files(void **state)
+static void check_files(m2snet_context *context, size_t e, const char *path)
 {
     static const char *const prefixes[] = { "encoder.", "resnet.", "backbone." };
-    m2snet_context *context = open_context(NULL, 1);
     m2snet_model *model, *loaded;
+    char key[128], row[160];
     int32_t taken;
     m2snet_error error;
-    scratch files;
 
-    (void)state;
-    scratch_make(&files);
-    const char *path = scratch_path(&files, "model.safetensors");
-    OK(m2snet_model_create(context, SMALL, 1, &model, &error));
-    for (int family = 0; family < 3; family++) {
+    OK(m2snet_model_create(context, encoders[e].small, 1, &model, &error));
+    for (int family = 0; family < encoders[e].families; family++) {
         write_renamed(model, path, family, prefixes[family], false, NULL);
         OK(m2snet_model_load_file(context, path, NULL, &loaded, &error));
-        assert_string_equal(loaded->config.encoder, "convnext");
-        assert_int_equal(loaded->config.stage[3].channels, 20);
+        assert_string_equal(loaded->config.encoder, model->config.encoder);
+        assert_memory_equal(loaded->config.stage, model->config.stage, sizeof model->config.stage);
         assert_same_weights(model, loaded, false);
         m2snet_model_destroy(loaded);
         write_renamed(model, path, family, "", true, NULL);
-        OK(m2snet_model_create_from(context, SMALL, 2, path, &taken, &loaded, &error));
+        OK(m2snet_model_create_from(context, encoders[e].small, 2, path, &taken, &loaded, &error));
         assert_same_weights(model, loaded, true);
         m2snet_model_destroy(loaded);
     }
     /* A missing key is named, under the network's own name. */
-    write_renamed(model, path, 1, "encoder.", false, "encoder.stages.2.1.pwconv1.bias");
-    REFUSE(m2snet_model_load_file(context, path, NULL, &loaded, &error), M2SNET_STATUS_MISMATCH,
-           "missing  encoder.stages.2.1.pwconv1.bias 64");
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(encoders[e].key, " "), encoders[e].key);
+    snprintf(row, sizeof row, "missing  %s", encoders[e].key);
+    write_renamed(model, path, 1, "encoder.", false, key);
+    REFUSE(m2snet_model_load_file(context, path, NULL, &loaded, &error), M2SNET_STATUS_MISMATCH, row);
     m2snet_model_destroy(model);
+}
+
+static void test_files(void **state)
+{
+    m2snet_context *context = open_context(NULL, 1);
+    scratch files;
+
+    (void)state;
+    scratch_make(&files);
+    for (size_t e = 0; e < COUNT(encoders); e++) {
+        check_files(context, e, scratch_path(&files, "model.safetensors"));
+    }
     m2snet_context_destroy(context);
     scratch_remove(&files);
 }
 
-/* Official initialisation: 0.02 for whatever is drawn, zeros, ones, and layer scale 1e-6. */
-static void test_drawn(void **state)
+/* What a weight is drawn with: 0.02; in PVTv2 a convolution's has sqrt(2 groups / (window outputs)). */
+static double expected_deviation(size_t e, const m2s_weight *weight)
 {
-    m2snet_context *context = open_context(NULL, 1);
+    const int64_t *d = weight->dims;
+
+    if (strcmp(encoders[e].encoder, "pvt_v2_b4") != 0 || weight->rank == 2) {
+        return 0.02;
+    }
+    double groups = strstr(weight->name, "dwconv") != NULL ? (double)d[0] : 1.0;
+    return sqrt(2.0 * groups / (double)(d[0] * d[2] * d[3]));
+}
+
+/* Official initialisation: what is drawn, zeros, ones, and layer scale 1e-6. */
+static void check_drawn(m2snet_context *context, size_t e, int drawn_expected, int scales_expected)
+{
     m2snet_model *model;
     m2snet_error error;
     int scales = 0, drawn = 0;
 
-    (void)state;
-    OK(m2snet_model_create(context, SMALL, 1, &model, &error));
+    OK(m2snet_model_create(context, encoders[e].small, 1, &model, &error));
     for (size_t i = 0; i < m2s_store_count(model->store); i++) {
         const m2s_weight *weight = m2s_store_at(model->store, i);
         const float *numbers = weight->data;
@@ -350,7 +381,7 @@ static void test_drawn(void **state)
         square /= (double)weight->count;
         if (weight->rank > 1) {
             /* the mean of `count` squares is off by sqrt(2 / count) of itself; five times that is far from chance */
-            double off = square / (0.02 * 0.02) - 1.0;
+            double off = square / pow(expected_deviation(e, weight), 2.0) - 1.0;
             assert_true(off * off <= 25.0 * 2.0 / (double)weight->count);
             drawn++;
             continue;
@@ -363,9 +394,18 @@ static void test_drawn(void **state)
         }
         scales += scale;
     }
-    assert_int_equal(scales, 6);
-    assert_int_equal(drawn, 4 + 3 * 6);
+    assert_int_equal(scales, scales_expected);
+    assert_int_equal(drawn, drawn_expected);
     m2snet_model_destroy(model);
+}
+
+static void test_drawn(void **state)
+{
+    m2snet_context *context = open_context(NULL, 1);
+
+    (void)state;
+    check_drawn(context, 0, 4 + 3 * 6, 6);
+    check_drawn(context, 1, 4 + 6 * 6 + 5, 0); /* patches; q, kv, proj, fc1, dwconv, fc2; sr in three stages */
     m2snet_context_destroy(context);
 }
 

@@ -132,6 +132,35 @@ static void check_structure(const m2s_config *config, int32_t blocks, bool joine
     assert_int_equal(memory.used_bytes, 0);
 }
 
+/* A transformer's sums go into the convolutions in front of them. */
+static void test_sums(void **state)
+{
+    static const char text[] =
+        "{\"encoder\":\"pvt_v2\",\"encoder_shape\":{\"blocks\":[2,1,2,1],\"channels\":[8,12,20,16],"
+        "\"widening\":[2,3,2,1]},\"pyramid_channels\":8}";
+    m2s_memory memory;
+    m2s_config config;
+    m2s_graph *graph, *rewritten;
+    int32_t residuals = 0;
+    m2snet_error error;
+
+    (void)state;
+    m2s_memory_init(&memory, NULL, 0);
+    m2s_config_default(&config);
+    expect_ok(m2s_config_parse(&config, text, sizeof text - 1, NULL, NULL, &error), &error);
+    graph = build(&memory, &config, 1, 64, 64, M2SNET_DTYPE_F32);
+    expect_ok(m2s_pass_inference(graph, &rewritten, &error), &error);
+    assert_well_formed(rewritten);
+    for (int32_t i = 0; i < rewritten->node_count; i++) {
+        residuals += rewritten->nodes[i].op == M2S_OP_conv2d && rewritten->nodes[i].in[3] != M2S_NONE;
+    }
+    assert_int_equal(residuals, 2 * 6); /* two branches in each of six blocks */
+    assert_int_equal(m2s_graph_multiply_adds(rewritten), m2s_graph_multiply_adds(graph));
+    m2s_graph_destroy(graph);
+    m2s_graph_destroy(rewritten);
+    assert_int_equal(memory.used_bytes, 0);
+}
+
 static void test_structure(void **state)
 {
     m2s_config config;
@@ -321,10 +350,8 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_structure),
-        cmocka_unit_test(test_outputs_are_kept),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_structure), cmocka_unit_test(test_sums),          cmocka_unit_test(test_outputs_are_kept),
+        cmocka_unit_test(test_numbers),   cmocka_unit_test(test_out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

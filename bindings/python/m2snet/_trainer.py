@@ -194,7 +194,7 @@ class Trainer(Owner):
         changes between epochs alone.
     clip_norm: of all gradients together; 0: none. accumulate: steps for each update.
     freeze_encoder, freeze_batch_norm. ema_decay: of averaged weights; 0: none. drop_path: how often
-        ConvNeXt's last block is left out for a picture; 0: never. recompute: less memory, more time.
+        the last block of ConvNeXt or PVTv2 is left out for a picture; 0: never. recompute: less memory, more time.
     max_bad_steps: so many steps in a row that are not finite end the training with DivergedError.
     seed: of batches and augmentation. precision: "f32", "f64" on backend "ref", "tf32" on "cuda". max_plans, memory_limit_bytes.
 
