@@ -281,7 +281,7 @@ m2snet_status m2s_trainer_evaluate(m2snet_trainer *trainer, m2snet_dataset *data
     M2S_TRY(open_session(trainer, &options, &e.session, error));
     m2s_predict_options_default(&predict);
     predict.tiles = options.tiles;
-    M2S_TRY(m2s_views_open(&e.views, e.session, &predict, &e.control, error));
+    M2S_TRY(m2s_views_open(&e.views, e.session, &predict, item_count > 0 ? item_count : 1, &e.control, error));
     M2S_TRY(score_items(&e, items, item_count, error));
     result->dice = e.dice / (double)e.scored;
     result->iou = e.iou / (double)e.scored;
