@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * SHA-256 worked out by a pool beside other work: 100 MB take 60 ms of one core, and nobody needs the digest at once.
- */
+ * SHA-256 worked out by a pool while it has nothing else to do: 100 MB take 60 ms of one core, and nobody needs the
+ * digest at once. */
 #ifndef M2S_CORE_DIGEST_H
 #define M2S_CORE_DIGEST_H
 

@@ -22,7 +22,8 @@ typedef struct m2s_job {
     int64_t running;     /* chunks on workers now */
     uint64_t started_ns; /* current task; 0 = not begun */
     bool stopped;
-    bool listed; /* among the pool's jobs; false = over */
+    bool listed;  /* among the pool's jobs; false = over */
+    bool patient; /* gives way to jobs that somebody waits for */
     pthread_cond_t finished;
     struct m2s_job *next;
 } job;
@@ -75,6 +76,9 @@ static void job_retire_if_over(m2s_pool *pool, job *j)
     }
     j->listed = false;
     pthread_cond_broadcast(&j->finished);
+    if (!j->patient && pool->jobs != NULL) { /* a patient one may have waited for this */
+        announce(pool);
+    }
 }
 
 /* Moves past finished (and empty) tasks. */
@@ -98,6 +102,9 @@ static void job_advance(m2s_pool *pool, job *j)
 
 static job *job_with_work(m2s_pool *pool)
 {
+    job *patient = NULL;
+    bool others = false; /* at a barrier, too, they want the workers at once */
+
     for (job *j = pool->jobs, *next; j != NULL; j = next) {
         next = j->next;
         if (!j->stopped && m2s_control_stopped(j->control)) {
@@ -105,10 +112,14 @@ static job *job_with_work(m2s_pool *pool)
             job_retire_if_over(pool, j);
         }
         if (!j->stopped && j->task < j->task_count && j->next_chunk < j->tasks[j->task].chunks) {
-            return j;
+            if (!j->patient) {
+                return j;
+            }
+            patient = patient == NULL ? j : patient;
         }
+        others |= !j->patient && j->listed;
     }
-    return NULL;
+    return others ? NULL : patient;
 }
 
 static void *worker_main(void *argument)
@@ -274,6 +285,10 @@ static void job_begin(m2s_pool *pool, job *j)
 m2snet_status m2s_job_wait(m2s_job *j, m2s_control *control, const char *phase, m2snet_error *error)
 {
     pthread_mutex_lock(&j->pool->mutex);
+    if (j->patient && j->listed) {
+        j->patient = false;
+        announce(j->pool);
+    }
     watch(j->pool, j, control, phase);
     bool stopped = j->stopped;
     pthread_mutex_unlock(&j->pool->mutex);
@@ -306,7 +321,7 @@ m2snet_status m2s_pool_begin(m2s_pool *pool, const m2s_task *tasks, int64_t coun
     if (j == NULL) {
         return m2s_fail_memory(error, "work for the thread pool", sizeof *j);
     }
-    *j = (job){ .pool = pool, .tasks = tasks, .task_count = count };
+    *j = (job){ .pool = pool, .tasks = tasks, .task_count = count, .patient = true };
     job_begin(pool, j);
     return M2SNET_STATUS_OK;
 }

@@ -28,8 +28,8 @@ int m2s_pool_threads(const m2s_pool *pool);
 m2snet_status m2s_pool_run(m2s_pool *pool, const m2s_task *tasks, int64_t count, m2s_control *control,
                            const char *phase, m2snet_error *error);
 
-/* The same without waiting: the tasks run beside what comes later, and before it where workers are short. tasks must
- * live until m2s_job_end. */
+/* The same without waiting: the tasks run while the pool has nothing else to do, and like any others from the moment
+ * that somebody waits for them. tasks must live until m2s_job_end. */
 typedef struct m2s_job m2s_job;
 m2snet_status m2s_pool_begin(m2s_pool *pool, const m2s_task *tasks, int64_t count, m2s_job **job, m2snet_error *error);
 /* Returns when all tasks are done; at once when they are. control and phase as above; a cancel stops the job for
