@@ -45,7 +45,9 @@ typedef struct bench_state {
     int32_t input_width, input_height;
     double load_ms;       /* of the model file */
     double first_mask_ms; /* context, model, session, plan and the first prediction */
-    double second_ms;     /* the prediction after that */
+    double receipt_ms;    /* of the last prediction's receipt */
+    double first_receipt_ms;
+    double second_ms; /* the prediction after that */
     time_series decode, pre, network, post, total;
     size_t runs;
     fma_peak peak_before, peak_after;

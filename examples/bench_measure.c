@@ -49,7 +49,9 @@ static m2snet_status predict(const settings *set, bench_state *bench, bool recor
 
     total_ms = now_ms() - start;
     if (status == M2SNET_STATUS_OK) {
+        double asked = now_ms();
         status = m2snet_result_receipt(result, &receipt, error);
+        bench->receipt_ms = now_ms() - asked;
     }
     if (status == M2SNET_STATUS_OK && bench->src != NULL) {
         start = now_ms();
@@ -94,7 +96,8 @@ static m2snet_status start(const settings *set, bench_state *bench, m2snet_error
     if (status == M2SNET_STATUS_OK) {
         status = predict(set, bench, false, error);
     }
-    bench->first_mask_ms += now_ms() - load_clock;
+    bench->first_receipt_ms = bench->receipt_ms;
+    bench->first_mask_ms += now_ms() - load_clock - bench->receipt_ms;
     if (status == M2SNET_STATUS_OK) {
         double second_clock = now_ms();
 

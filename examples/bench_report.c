@@ -72,8 +72,8 @@ void print_text(const settings *set, bench_state *bench)
     print_row("network", f.network);
     print_row("post", f.post);
     print_row("predict", f.total);
-    printf("\n  model load %.1f ms, load to first mask %.1f ms, second prediction %.1f ms\n", bench->load_ms,
-           bench->first_mask_ms, bench->second_ms);
+    printf("\n  model load %.1f ms, load to first mask %.1f ms, its receipt %.1f ms later, second prediction %.1f ms\n",
+           bench->load_ms, bench->first_mask_ms, bench->first_receipt_ms, bench->second_ms);
     printf("  network %.1f GFLOP/s (%.2f GFLOP of convolutions)", f.gflops, 2e-9 * (double)bench->plan.multiply_adds);
     if (f.peak.gflops > 0.0) {
         printf(", %.1f %% of the multiply-add peak of %.1f GFLOP/s (%s; %.1f before, %.1f after)", 100.0 * f.share,
@@ -156,6 +156,7 @@ void print_json(const settings *set, bench_state *bench)
     json_number(&json, "ms", bench->load_ms);
     json_close(&json, '}');
     json_number(&json, "first_mask_ms", bench->first_mask_ms);
+    json_number(&json, "first_receipt_ms", bench->first_receipt_ms);
     json_number(&json, "second_predict_ms", bench->second_ms);
     json_times(&json, "decode", f.decode);
     json_times(&json, "pre", f.pre);

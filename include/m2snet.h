@@ -586,7 +586,8 @@ M2SNET_API m2snet_status m2snet_result_feature(const m2snet_result *result, int3
  * 0..1. NULL when it was not asked for. */
 M2SNET_API const float *m2snet_result_gradcam(const m2snet_result *result);
 
-/* The inference receipt: what was run on what. */
+/* The inference receipt: what was run on what. The first one of a model waits for the SHA-256 of its file, which is
+ * worked out while the context has nothing else to do (0.65 ms a MB, once). */
 typedef struct m2snet_receipt {
     size_t struct_size;
     const char *model_sha256;

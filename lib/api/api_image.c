@@ -7,6 +7,7 @@
 #include "image/overlay.h"
 #include "image/preprocess.h"
 #include "run/predict.h"
+#include "run/receipt.h"
 
 /* ---- images ---- */
 
@@ -299,10 +300,15 @@ const float *m2snet_result_gradcam(const m2snet_result *result)
 m2snet_status m2snet_result_receipt(const m2snet_result *result, m2snet_receipt *receipt, m2snet_error *error)
 {
     M2S_REQUIRE(result);
+    m2s_receipt_complete((m2snet_result *)result);
     return m2s_options_export("m2snet_receipt", &result->receipt, sizeof result->receipt, receipt, error);
 }
 
 const char *m2snet_result_receipt_json(const m2snet_result *result)
 {
-    return result != NULL ? result->receipt_json : NULL;
+    if (result == NULL) {
+        return NULL;
+    }
+    m2s_receipt_complete((m2snet_result *)result);
+    return result->receipt_json;
 }

@@ -21,6 +21,7 @@ struct m2snet_result {
     char views[160];
     char *ensemble; /* checksums of the other models */
     char *receipt_json;
+    bool digest_later;            /* m2s_receipt_complete */
     m2s_result_feature *features; /* those asked for, in order */
     int32_t feature_count;
     float *gradcam; /* at the picture's size; NULL: not asked for */

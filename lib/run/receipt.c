@@ -108,6 +108,9 @@ fail:
     return status;
 }
 
+/* Stands in the JSON until somebody asks for the receipt: a mask need not wait for the digest of the weights. */
+#define DIGEST_LATER "0000000000000000000000000000000000000000000000000000000000000000"
+
 static m2snet_status write_json(m2snet_result *result, m2snet_error *error)
 {
     const m2snet_receipt *r = &result->receipt;
@@ -183,7 +186,8 @@ m2snet_status m2s_receipt_write(m2snet_result *result, const m2s_views *views, d
     describe_views(result, views);
     M2S_TRY(list_ensemble(result, views, error));
     r->struct_size = sizeof *r;
-    r->model_sha256 = m2s_store_sha256(model->store);
+    result->digest_later = m2s_store_hashes_later(model->store);
+    r->model_sha256 = result->digest_later ? DIGEST_LATER : m2s_store_sha256(model->store);
     r->architecture = m2s_config_architecture(&model->config);
     r->encoder = model->config.encoder;
     r->library_version = M2SNET_VERSION_STRING;
@@ -208,4 +212,18 @@ m2snet_status m2s_receipt_write(m2snet_result *result, const m2s_views *views, d
     status = write_json(result, error);
 fail:
     return status;
+}
+
+void m2s_receipt_complete(m2snet_result *result)
+{
+    if (!result->digest_later) {
+        return;
+    }
+    const char *hex = m2s_store_sha256(result->model->store);
+    size_t digits = strlen(hex);
+    char *place = strstr(result->receipt_json, DIGEST_LATER); /* its first key */
+    memcpy(place, hex, digits);
+    memmove(place + digits, place + sizeof DIGEST_LATER - 1, strlen(place + sizeof DIGEST_LATER - 1) + 1);
+    result->receipt.model_sha256 = hex;
+    result->digest_later = false;
 }

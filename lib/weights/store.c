@@ -386,14 +386,26 @@ size_t m2s_store_bytes(const m2s_store *store)
     return store->data_bytes;
 }
 
-const char *m2s_store_sha256(const m2s_store *store)
+static m2s_digest *digest_of(const m2s_store *store)
 {
     for (size_t i = 0; i < store->blob_count; i++) {
         if (store->blobs[i].digest != NULL) {
-            return m2s_digest_hex(store->blobs[i].digest);
+            return store->blobs[i].digest;
         }
     }
-    return store->sha256;
+    return NULL;
+}
+
+const char *m2s_store_sha256(const m2s_store *store)
+{
+    m2s_digest *digest = digest_of(store);
+
+    return digest != NULL ? m2s_digest_hex(digest) : store->sha256;
+}
+
+bool m2s_store_hashes_later(const m2s_store *store)
+{
+    return digest_of(store) != NULL;
 }
 
 void m2s_store_set_sha256(m2s_store *store, const char hex[M2S_SHA256_HEX_BYTES])

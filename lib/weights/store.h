@@ -98,6 +98,8 @@ const char *m2s_store_metadata(const m2s_store *store, const char *key);    /* N
 /* Of the file's bytes, 64 hexadecimal digits; waits where a blob's digest is still at work, so call it before changing
  * the data of a weight that was loaded. "" until set. */
 const char *m2s_store_sha256(const m2s_store *store);
+/* Whether m2s_store_sha256 may have to wait. */
+bool m2s_store_hashes_later(const m2s_store *store);
 void m2s_store_set_sha256(m2s_store *store, const char hex[M2S_SHA256_HEX_BYTES]);
 
 /* Elements first..first+count-1 as float or double, from any dtype but OTHER (UNSUPPORTED, named). F16, BF16 and, to

@@ -475,6 +475,33 @@ static void test_compact(void **state)
     m2snet_model_destroy(model);
 }
 
+/* A receipt has the digest of the file whether its text or its struct is asked for first; a mask does not wait for it.
+ */
+static void test_receipts(void **state)
+{
+    rig *r = *state;
+    m2snet_image picture = noise_picture(48, 40);
+
+    for (int text_first = 0; text_first < 2; text_first++) {
+        m2snet_model *model = reload(r, COMPACT_MODEL);
+        m2snet_session *session = open_session(model);
+        m2snet_receipt receipt = { .struct_size = sizeof receipt };
+        m2snet_result *result;
+        m2snet_error error;
+        OK(m2snet_predict(session, &picture, NULL, &result, &error));
+        const char *text = text_first ? m2snet_result_receipt_json(result) : NULL;
+        OK(m2snet_result_receipt(result, &receipt, &error));
+        text = text_first ? text : m2snet_result_receipt_json(result);
+        assert_string_equal(receipt.model_sha256, COMPACT_SHA256);
+        assert_non_null(strstr(text, "\"model_sha256\": \"" COMPACT_SHA256 "\",\n"));
+        assert_non_null(strstr(text, "\"architecture\": \"m2snet\""));
+        m2snet_result_destroy(result);
+        m2snet_session_destroy(session);
+        m2snet_model_destroy(model);
+    }
+    free_picture(&picture);
+}
+
 /* A save through a symbolic link goes to the file behind it; rights of a file that is there stay. */
 static void test_links_and_rights(void **state)
 {
@@ -500,9 +527,11 @@ static void test_links_and_rights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_ways_to_load),     cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_selftest),   cmocka_unit_test(test_configurations),   cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_compact),    cmocka_unit_test(test_links_and_rights),
+        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_ways_to_load),
+        cmocka_unit_test(test_metadata),         cmocka_unit_test(test_selftest),
+        cmocka_unit_test(test_configurations),   cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_compact),          cmocka_unit_test(test_receipts),
+        cmocka_unit_test(test_links_and_rights),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
