@@ -105,9 +105,11 @@ template <class T> int filter_box(const m2s_cuda_call *call, const void *src, m2
 {
     const m2s_attrs *attrs = call->args->attrs;
     const void *places[] = { src, dst };
-    const box_rule<T> rule = { static_cast<const T *>(src), static_cast<T *>(dst),
-                               static_cast<int>(shape.h),   static_cast<int>(shape.w),
-                               static_cast<int>(shape.c),   m2s_window_of(attrs->kernel, attrs->gaussian != 0, attrs->alpha) };
+    const box_rule<T> rule = {
+        static_cast<const T *>(src), static_cast<T *>(dst),
+        static_cast<int>(shape.h),   static_cast<int>(shape.w),
+        static_cast<int>(shape.c),   m2s_window_of(attrs->kernel, attrs->gaussian != 0, attrs->alpha)
+    };
 
     return m2s_launch_pixels_of<T>(call, rule, shape, places, 2);
 }

@@ -18,8 +18,8 @@ void canvas_make(canvas *c, int32_t width, int32_t height, uint32_t rgb);
 void canvas_free(canvas *c);
 
 void canvas_fill(canvas *c, int32_t x, int32_t y, int32_t width, int32_t height, uint32_t rgb);
-/* A character is 5 x 7 px in a place of 6 x 9, times scale; the text ends before most_px. Characters beyond ASCII are '?'.
- */
+/* A character is 5 x 7 px in a place of 6 x 9, times scale; the text ends before most_px. Characters beyond ASCII are
+ * '?'. */
 void canvas_text(canvas *c, int32_t x, int32_t y, int32_t scale, uint32_t rgb, int32_t most_px, const char *text);
 /* A dense RGB8 picture. */
 void canvas_picture(canvas *c, int32_t x, int32_t y, const m2snet_image *image);

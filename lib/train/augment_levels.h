@@ -3,11 +3,13 @@
  * the picture in levels 0..1; statistics are those of the whole channel; every number is a channel's own but the
  * noise's.
  *
- *   noise            x + std z, z of mean 0 and variance 1 (augment_colour.h)
- *   blur             Gaussian, as wide as the odd number nearest to 6 sigma + 0.5, edges reflected without repeating
- * them brightness       x f contrast         (x - mean) f + mean, kept within the old minimum and maximum low
- * resolution   sides round(share side), halves to even: nearest pixel down, bilinear up (half-pixel centres) inverted gamma -gamma(-x)
- *   gamma            ((x - min) / range)^g range + min, then moved and scaled to the old mean and deviation
+ * - noise: x + std z, z of mean 0 and variance 1 (augment_colour.h);
+ * - blur: Gaussian, as wide as the odd number nearest to 6 sigma + 0.5, edges reflected without repeating them;
+ * - brightness: x f;
+ * - contrast: (x - mean) f + mean, kept within the old minimum and maximum;
+ * - low resolution: sides round(share side), halves to even: nearest pixel down, bilinear up (half-pixel centres);
+ * - inverted gamma: -gamma(-x);
+ * - gamma: ((x - min) / range)^g range + min, then moved and scaled to the old mean and deviation.
  *
  * Nothing is clipped to 0..1. */
 #ifndef M2S_TRAIN_AUGMENT_LEVELS_H

@@ -57,7 +57,9 @@ if readelf -dW "$work/static" | grep -q 'NEEDED.*libm2snet'; then
     exit 1
 fi
 
-"$cmake" -S "$here" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" >"$work/cmake.log"
+# The build's own generator: the default one's program may not be installed.
+generator=$(sed -n 's/^CMAKE_GENERATOR:INTERNAL=//p' "$build/CMakeCache.txt")
+"$cmake" -G "$generator" -S "$here" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" >"$work/cmake.log"
 "$cmake" --build "$work/cmake" >>"$work/cmake.log" || { cat "$work/cmake.log"; exit 1; }
 run "CMake, shared" "$work/cmake/consumer-shared"
 run "CMake, static" "$work/cmake/consumer-static"
