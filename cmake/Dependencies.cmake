@@ -89,7 +89,9 @@ if(M2SNET_GEMM_PROVIDER STREQUAL "onednn")
             OUTPUT_STRIP_TRAILING_WHITESPACE
         )
         if(EXISTS "${gcc_include}/omp.h")
-            file(COPY "${gcc_include}/omp.h" DESTINATION ${PROJECT_BINARY_DIR}/openmp)
+            file(READ "${gcc_include}/omp.h" omp_header)
+            string(REGEX REPLACE "__malloc__ \\(omp_free\\), *" "" omp_header "${omp_header}") # gcc's own attribute
+            file(WRITE ${PROJECT_BINARY_DIR}/openmp/omp.h "${omp_header}")
         endif()
         set(M2SNET_OPENMP_OPTIONS -idirafter ${PROJECT_BINARY_DIR}/openmp)
     endif()

@@ -32,9 +32,10 @@ int32_t m2s_tile_begin(int32_t length, int32_t window, int32_t count, int32_t in
 void m2s_tile_weights(int32_t window, float *weights)
 {
     double sigma = (double)window / 8.0;
+    int32_t centre = window / 2;
 
     for (int32_t i = 0; i < window; i++) {
-        double distance = (double)(i - window / 2) / sigma;
+        double distance = (double)(i - centre) / sigma;
         weights[i] = (float)exp(-0.5 * distance * distance);
     }
 }

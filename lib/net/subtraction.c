@@ -69,7 +69,7 @@ static int32_t branch_terms(m2s_graph *graph, const m2s_config *config, const ch
 
 m2s_value m2s_subtraction(m2s_graph *graph, const m2s_config *config, const char *name, m2s_value a, m2s_value b)
 {
-    m2s_value term[M2S_CONFIG_SCALES];
+    m2s_value term[M2S_CONFIG_SCALES] = { M2S_NONE };
 
     if (graph->status != M2SNET_STATUS_OK) {
         return M2S_NONE;
@@ -85,7 +85,7 @@ void m2s_subtraction_pyramid(m2s_graph *graph, const m2s_config *config, const m
 {
     const m2s_variant *variant = &config->variant;
     int32_t channels = config->pyramid_channels, levels = variant->levels, orders = m2s_variant_orders(variant);
-    m2s_value ms[M2S_MAX_LEVELS][M2S_MAX_LEVELS]; /* ms[n][i]: MS_(n+1)^(i+1); ms[0] = the features */
+    m2s_value ms[M2S_MAX_LEVELS][M2S_MAX_LEVELS] = { { 0 } }; /* ms[n][i]: MS_(n+1)^(i+1); ms[0] = the features */
 
     for (int i = 0; i < levels; i++) {
         ms[0][i] = feature[i];
@@ -102,7 +102,7 @@ void m2s_subtraction_pyramid(m2s_graph *graph, const m2s_config *config, const m
         }
     }
     for (int i = levels - 2; i >= 0; i--) {
-        m2s_value part[M2S_MAX_LEVELS];
+        m2s_value part[M2S_MAX_LEVELS] = { 0 };
         int32_t parts = 0;
         for (int n = variant->include_ms1 ? 0 : 1; n < orders && n + i < levels; n++) {
             part[parts++] = ms[n][i];

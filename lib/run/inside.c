@@ -165,7 +165,7 @@ m2snet_status m2s_inside_gradcam(m2snet_result *result, m2s_views *views, const 
     size_t width = (size_t)result->segmentation.width, pixels = width * (size_t)result->segmentation.height;
     void *seed = NULL, *numbers = NULL, *diff = NULL;
     m2s_program *program;
-    m2s_shape shape;
+    m2s_shape shape = { .n = 0 };
     float *map = NULL;
     m2s_rect r;
     m2snet_status status;

@@ -222,7 +222,9 @@ void m2s_receipt_complete(m2snet_result *result)
     const char *hex = m2s_store_sha256(result->model->store);
     size_t digits = strlen(hex);
     char *place = strstr(result->receipt_json, DIGEST_LATER); /* its first key */
-    memcpy(place, hex, digits);
+    for (size_t i = 0; i < digits; i++) {
+        place[i] = hex[i];
+    }
     memmove(place + digits, place + sizeof DIGEST_LATER - 1, strlen(place + sizeof DIGEST_LATER - 1) + 1);
     result->receipt.model_sha256 = hex;
     result->digest_later = false;

@@ -299,7 +299,12 @@ static void gather(const m2s_views *views, const float *logits, bool first, floa
 
 static bool same_normalization(const m2s_config *a, const m2s_config *b)
 {
-    return memcmp(a->mean, b->mean, sizeof a->mean) == 0 && memcmp(a->std, b->std, sizeof a->std) == 0;
+    bool same = true;
+
+    for (int c = 0; c < 3; c++) {
+        same &= a->mean[c] == b->mean[c] && a->std[c] == b->std[c];
+    }
+    return same;
 }
 
 /* *logits = the mean over networks and mirrored inputs, (height, width, classes) of each window. */
@@ -429,7 +434,7 @@ static m2snet_status tile_picture(m2s_views *views, const m2snet_image *image, c
         for (int32_t i = 0; i < count; i++) {
             scatter(views, t, &seen[i], logits + (size_t)i * (size_t)views->classes * input_pixels(views));
         }
-        m2s_control_report(views->control, "windows", (uint64_t)(first + count), (uint64_t)windows);
+        m2s_control_report(views->control, "windows", (uint64_t)first + (uint64_t)count, (uint64_t)windows);
     }
     status = windows > 1 ? divide_by_weights(views, t, error) : M2SNET_STATUS_OK;
 fail:

@@ -56,7 +56,7 @@ static int32_t reflected(int32_t i, int32_t n)
 
 static void blur(const plane *p, double sigma, float *buffer)
 {
-    float weights[2 * MAX_RADIUS + 1];
+    float weights[2 * MAX_RADIUS + 1] = { 0.0f };
     int32_t radius = (int32_t)floor(0.5 * (6.0 * sigma + 0.5 - 1.0) + 0.5);
     double sum = 0.0;
 

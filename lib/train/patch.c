@@ -128,7 +128,8 @@ static int32_t median_side(int32_t *sides, int32_t count)
     if (count == 0) {
         return 0;
     }
-    double median = 0.5 * ((double)sides[(count - 1) / 2] + (double)sides[count / 2]);
+    int32_t below = sides[(count - 1) / 2], above = sides[count / 2];
+    double median = 0.5 * ((double)below + (double)above);
     int32_t px = MULTIPLE_PX * (int32_t)floor(median / MULTIPLE_PX + 0.5);
     return px < LEAST_PX ? LEAST_PX : px > MOST_PX ? MOST_PX : px;
 }

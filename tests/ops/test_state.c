@@ -18,6 +18,7 @@
 /* ---- a plan with buffers that outlive its runs ---- */
 
 typedef struct machine {
+    m2s_host host; /* the device keeps pointing at it */
     const m2s_backend *backend;
     m2s_device *device;
     m2s_plan *plan;
@@ -30,16 +31,16 @@ typedef struct machine {
 static m2snet_status machine_make(machine *m, harness *h, const m2s_backend *backend, const m2s_graph *graph,
                                   m2snet_error *error)
 {
-    m2s_host host = { &h->memory, &h->log, h->pools[1], m2s_isa_detect() };
     m2s_param_view params[HARNESS_VALUES] = { { .data = NULL } };
     m2s_plan_info info;
     m2snet_status status;
 
     *m = (machine){
+        .host = { &h->memory, &h->log, h->pools[1], m2s_isa_detect() },
         .backend = backend,
         .packs = { { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0, PTHREAD_MUTEX_INITIALIZER }
     };
-    M2S_TRY(backend->open(&host, 0, &m->device, error));
+    M2S_TRY(backend->open(&m->host, 0, &m->device, error));
     M2S_TRY(backend->plan_compile(
         m->device, &(m2s_plan_request){ .graph = graph, .params = params, .packs = &m->packs.cache }, &m->plan, error));
     backend->plan_info(m->plan, &info);
