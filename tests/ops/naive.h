@@ -170,6 +170,10 @@ static inline naive naive_filter(naive src, int kernel, bool gaussian, double si
     NAIVE_EACH(dst, n, y, x, c)
     {
         double sum = 0.0;
+        if (mixing && c > 0) { /* the weights of all channels are the same, and so is the sum */
+            *naive_at(dst, n, y, x, c) = *naive_at(dst, n, y, x, 0);
+            continue;
+        }
         for (int ky = 0; ky < kernel; ky++) {
             for (int kx = 0; kx < kernel; kx++) {
                 double weight = gaussian ? naive_gauss(kernel, sigma, ky) * naive_gauss(kernel, sigma, kx) : 1.0;
