@@ -24,7 +24,7 @@ typedef struct cell {
 } cell;
 
 typedef struct table_row {
-    const char *name;
+    named_network network;
     uint64_t parameters;
     cell cells[SIDES];
 } table_row;
@@ -67,14 +67,12 @@ static m2snet_status measure_cell(const settings *set, m2snet_context *context, 
     return status;
 }
 
-static m2snet_status measure_row(const settings *set, m2snet_context *context, const named_network *network,
-                                 table_row *row, m2snet_error *error)
+static m2snet_status measure_row(const settings *set, m2snet_context *context, table_row *row, m2snet_error *error)
 {
     m2snet_model *model = NULL;
     m2snet_model_info info = { .struct_size = sizeof(info) };
-    m2snet_status status = m2snet_model_create(context, network->config, 1, &model, error);
+    m2snet_status status = m2snet_model_create(context, row->network.config, 1, &model, error);
 
-    row->name = network->name;
     if (status == M2SNET_STATUS_OK) {
         status = m2snet_model_get_info(model, &info, error);
     }
@@ -128,7 +126,7 @@ static void print_table(const settings *set, const table *t)
     for (int r = 0; r < t->row_count; r++) {
         const table_row *row = &t->rows[r];
 
-        printf("%-30s %9.3f", row->name, 1e-6 * (double)row->parameters);
+        printf("%-30s %9.3f", row->network.name, 1e-6 * (double)row->parameters);
         for (int i = 0; i < SIDES; i++) {
             const cell *c = &row->cells[i];
 
@@ -183,7 +181,7 @@ static void print_table_json(const settings *set, const table *t)
         const table_row *row = &t->rows[r];
 
         json_open(&json, NULL, '{');
-        json_string(&json, "name", row->name);
+        json_string(&json, "name", row->network.name);
         json_integer(&json, "parameters", (int64_t)row->parameters);
         json_open(&json, "sizes", '[');
         for (int i = 0; i < SIDES; i++) {
@@ -220,9 +218,9 @@ int run_table(const settings *set)
     if (status == M2SNET_STATUS_OK) {
         measure_peak(set, &t);
     }
-    for (const named_network *n = named_networks; n->name != NULL && status == M2SNET_STATUS_OK; n++) {
-        if (set->table_part == NULL || strstr(n->name, set->table_part) != NULL) {
-            status = measure_row(set, context, n, &t.rows[t.row_count], &error);
+    for (int n = 0; status == M2SNET_STATUS_OK && named_network_at(n, &t.rows[t.row_count].network); n++) {
+        if (set->table_part == NULL || strstr(t.rows[t.row_count].network.name, set->table_part) != NULL) {
+            status = measure_row(set, context, &t.rows[t.row_count], &error);
             t.row_count++;
         }
     }

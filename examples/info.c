@@ -301,23 +301,23 @@ static m2snet_status list_networks(m2snet_context *context, json_writer *json, m
     } else {
         printf("\n%-30s %14s %10s %10s\n", "network, encoder or variant", "parameters", "GMAC 352", "GMAC 256");
     }
-    for (const named_network *n = named_networks; n->name != NULL && status == M2SNET_STATUS_OK; n++) {
+    named_network n;
+    for (int row = 0; status == M2SNET_STATUS_OK && named_network_at(row, &n); row++) {
         uint64_t parameters = 0, multiply_adds[2] = { 0, 0 };
         char text[32];
         for (int i = 0; i < 2 && status == M2SNET_STATUS_OK; i++) {
-            status =
-                m2snet_network_count(context, n->config, sides[i], sides[i], &parameters, &multiply_adds[i], error);
+            status = m2snet_network_count(context, n.config, sides[i], sides[i], &parameters, &multiply_adds[i], error);
         }
         if (json != NULL) {
             json_open(json, NULL, '{');
-            json_string(json, "name", n->name);
-            json_verbatim(json, "config", n->config);
+            json_string(json, "name", n.name);
+            json_verbatim(json, "config", n.config);
             json_integer(json, "parameters", (int64_t)parameters);
             json_integer(json, "multiply_adds_352", (int64_t)multiply_adds[0]);
             json_integer(json, "multiply_adds_256", (int64_t)multiply_adds[1]);
             json_close(json, '}');
         } else {
-            printf("%-30s %14s %10.3f %10.3f\n", n->name, grouped(parameters, text), 1e-9 * (double)multiply_adds[0],
+            printf("%-30s %14s %10.3f %10.3f\n", n.name, grouped(parameters, text), 1e-9 * (double)multiply_adds[0],
                    1e-9 * (double)multiply_adds[1]);
         }
     }

@@ -301,6 +301,9 @@ M2SNET_API m2snet_status m2snet_model_multiply_adds(const m2snet_model *model, i
 M2SNET_API m2snet_status m2snet_network_count(m2snet_context *context, const char *config_json, int32_t width,
                                               int32_t height, uint64_t *parameters, uint64_t *multiply_adds,
                                               m2snet_error *error);
+/* Names that a configuration's "encoder" may have, family by family, each from small to large: 0 <= index; NULL past the
+ * last. Static. */
+M2SNET_API const char *m2snet_encoder_name(int32_t index);
 /* Name of class 0 <= index < classes; NULL outside or when the file names none. */
 M2SNET_API const char *m2snet_model_class_name(const m2snet_model *model, int32_t index);
 /* Gray level of class 0 <= index < classes in label maps; of index -1: of what is no class. -1 outside. */

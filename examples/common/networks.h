@@ -3,14 +3,17 @@
 #ifndef M2S_EXAMPLES_COMMON_NETWORKS_H
 #define M2S_EXAMPLES_COMMON_NETWORKS_H
 
+#include <stdbool.h>
+
 typedef struct named_network {
-    const char *name;
-    const char *config; /* JSON, for m2snet_model_create */
+    char name[40];
+    char config[120]; /* JSON, for m2snet_model_create */
 } named_network;
 
 #define NAMED_NETWORKS_MAX 64
 
-/* All of them, in the order of tables, ended by a row of NULL; fewer than NAMED_NETWORKS_MAX. */
-extern const named_network named_networks[];
+/* Number index of them, in the order of tables: every encoder that the library knows, then variants of Res2Net-50.
+ * False past the last, of which there are fewer than NAMED_NETWORKS_MAX. */
+bool named_network_at(int index, named_network *network);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "core/options.h"
+#include "net/encoder.h"
 #include "run/model.h"
 #include "run/session.h"
 #include "run/tensor.h"
@@ -125,6 +126,11 @@ m2snet_status m2snet_network_count(m2snet_context *context, const char *config_j
     return m2s_memory_explain(&context->memory,
                               m2s_network_count(context, config_json, height, width, parameters, multiply_adds, error),
                               error);
+}
+
+const char *m2snet_encoder_name(int32_t index)
+{
+    return m2s_encoder_name(index);
 }
 
 const char *m2snet_model_class_name(const m2snet_model *model, int32_t index)

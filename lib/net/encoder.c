@@ -32,17 +32,25 @@ const m2s_encoder *m2s_encoder_of(const m2s_config *config)
     return m2s_encoder_named(config->encoder);
 }
 
+const char *m2s_encoder_name(int32_t index)
+{
+    for (size_t e = 0; index >= 0 && e < ENCODER_COUNT; e++) {
+        if (index < encoders[e]->size_count) {
+            return encoders[e]->sizes[index].name;
+        }
+        index -= encoders[e]->size_count;
+    }
+    return NULL;
+}
+
 const char *m2s_encoder_names(char *text, size_t size)
 {
     size_t used = 0;
 
-    for (size_t e = 0; e < ENCODER_COUNT; e++) {
-        for (int32_t i = 0; i < encoders[e]->size_count && used < size; i++) {
-            bool last = e + 1 == ENCODER_COUNT && i + 1 == encoders[e]->size_count;
-            const char *between = used == 0 ? "" : last ? " and " : ", ";
-            int written = snprintf(text + used, size - used, "%s%s", between, encoders[e]->sizes[i].name);
-            used += written > 0 ? (size_t)written : 0;
-        }
+    for (int32_t i = 0; m2s_encoder_name(i) != NULL && used < size; i++) {
+        const char *between = used == 0 ? "" : m2s_encoder_name(i + 1) == NULL ? " and " : ", ";
+        int written = snprintf(text + used, size - used, "%s%s", between, m2s_encoder_name(i));
+        used += written > 0 ? (size_t)written : 0;
     }
     return text;
 }

@@ -58,6 +58,8 @@ typedef struct m2s_encoder {
 const m2s_encoder *m2s_encoder_of(const m2s_config *config);
 /* The family that begins the name of a family or a size; NULL when there is none. */
 const m2s_encoder *m2s_encoder_named(const char *name);
+/* Name of size number index of all families' together; NULL past the last. */
+const char *m2s_encoder_name(int32_t index);
 /* All sizes, "a, b and c", cut to size. Returns text. */
 const char *m2s_encoder_names(char *text, size_t size);
 

@@ -206,6 +206,14 @@ static void test_plan_sizes(void **state)
         assert_true(status == INVALID || status == M2SNET_STATUS_LIMIT);
     }
     uint64_t parameters = 0, multiply_adds = 0;
+    char config[64];
+    int32_t encoder = 0;
+    for (; m2snet_encoder_name(encoder) != NULL; encoder++) {
+        (void)snprintf(config, sizeof config, "{\"encoder\": \"%s\"}", m2snet_encoder_name(encoder));
+        OK(m2snet_network_count(r->context, config, 64, 64, &parameters, &multiply_adds, &error));
+    }
+    assert_int_equal(encoder, 3 + 4 + 6); /* Res2Net, ConvNeXt, PVTv2 */
+    assert_null(m2snet_encoder_name(-1));
     OK(m2snet_network_count(r->context, NULL, 352, 352, &parameters, &multiply_adds, &error));
     assert_true(parameters == 27692585 && multiply_adds == 16844005376);
     OK(m2snet_network_count(r->context, "{\"variant\":{\"unit\":\"aspp\"}}", 256, 256, &parameters, &multiply_adds,

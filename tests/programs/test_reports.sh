@@ -31,6 +31,8 @@ run 0 info --list
 says '^cpu '
 says '^ref '
 says '^msnet res2net50_v1b_26w_4s +27,692,329 +16\.844 +8\.909$'
+says '^m2snet convnext_base +89,965,825 +43\.093 +22\.793$'
+says '^m2snet pvt_v2_b4 +63,596,609 +30\.411 +15\.613$'
 says '^aspp +29,256,489 +25\.959 +13\.731$'
 says '^recipe paper +26,586,601 +16\.724 +8\.846$'
 run 0 info --list --json

@@ -26,6 +26,7 @@ class Models(unittest.TestCase):
         self.assertEqual(model.multiply_adds(256, 256), model.info.multiply_adds)
         cost = m2snet.network_count(model.config, 256, 256)
         self.assertEqual(cost, (model.info.parameters, model.info.multiply_adds))
+        self.assertIn("pvt_v2_b4", m2snet.encoder_names())
         self.assertEqual(m2snet.network_count({"variant": {"unit": "aspp"}})[0], 29256489)
         self.assertGreater(model.multiply_adds(352, 256), model.info.multiply_adds)
         first = model.tensors[0]

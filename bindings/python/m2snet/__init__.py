@@ -52,7 +52,7 @@ from ._errors import (
 from ._evaluate import AreaAgreement, Calibration, Difference, Evaluator, Folds, evaluate, metrics
 from ._image import ImageLike, draw_overlay, read_image, resize_image, write_image
 from ._library import library_path, plain as _plain, text as _text
-from ._model import FeatureInfo, Model, ModelInfo, PlanInfo, Session, StepInfo, TensorInfo, network_count
+from ._model import FeatureInfo, Model, ModelInfo, PlanInfo, Session, StepInfo, TensorInfo, encoder_names, network_count
 from ._result import Component, Receipt, Result
 from ._scores import LabelScores, Scores, SurfaceScores
 from ._trainer import Augmentation, EpochRow, Fit, Trainer, TrainerInfo, TrainRow, Validation
@@ -113,6 +113,7 @@ __all__ = [
     "backends",
     "default_context",
     "draw_overlay",
+    "encoder_names",
     "evaluate",
     "library_path",
     "metrics",

@@ -125,6 +125,7 @@ _PLAIN = {
     "model_options_init": ("p", ""),
     "model_destroy": ("p", ""),
     "save_options_init": ("p", ""),
+    "encoder_name": ("i", "s"),
     "model_class_name": ("pi", "s"),
     "model_class_label": ("pi", "i"),
     "model_metadata_count": ("p", "i"),

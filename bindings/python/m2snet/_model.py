@@ -117,6 +117,16 @@ def network_count(
     return parameters.value, multiply_adds.value
 
 
+def encoder_names() -> List[str]:
+    """Names that a configuration's "encoder" may have, family by family, each from small to large."""
+    names: List[str] = []
+    while True:
+        name = plain("encoder_name", len(names))
+        if name is None:
+            return names
+        names.append(text(name))
+
+
 def _context(context: Optional[Context], threads: Optional[int], backend: Optional[str]) -> Context:
     if threads is None and backend is None:
         return context if context is not None else default_context()
