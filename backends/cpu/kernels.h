@@ -218,20 +218,21 @@ typedef struct m2s_layer {
 /* ---- convolutions of each channel by itself: one image, by bands of rows and lines of channels ---- */
 #define M2S_DEPTHWISE_LINE 16 /* channels */
 #define M2S_DEPTHWISE_TILE 12 /* copied rows are as wide as so many results at a time want */
+#define M2S_DEPTHWISE_SIDE 3  /* of the window that depthwise_direct is for: undilated, stride 1 */
 
 typedef struct m2s_depthwise {
     int64_t h, w, channels; /* of the source */
     int64_t oh, ow;
     int64_t kh, kw, stride, pad, dilation;
     const float *src;
-    const float *weights;  /* tap after tap, rows of m2s_norm_padded(channels) */
+    const float *weights;  /* line of channels after line, tap after tap */
     const float *bias;     /* may be NULL */
     const float *residual; /* may be NULL */
     bool relu;
     float *dst;
 
     const float *diff; /* of the result */
-    double *sums;      /* rows as the weights' */
+    double *sums;      /* tap after tap, rows of m2s_norm_padded(channels) */
 
     float *room; /* scratch: m2s_depthwise_room() numbers */
 } m2s_depthwise;
@@ -366,7 +367,9 @@ typedef struct m2s_cpu_kernels {
 
     /* Rows begin..end of the result and the line of channels from c on. */
     void (*depthwise_band)(const m2s_depthwise *depthwise, int64_t begin, int64_t end, int64_t c);
-    /* Adds their part of the gradient of the weights to sums. */
+    /* Rows begin..end of the result and channels c..c + count, without a copy. room: count zeros. */
+    void (*depthwise_direct)(const m2s_depthwise *depthwise, int64_t begin, int64_t end, int64_t c, int64_t count);
+    /* Adds to sums what rows begin..end of the result and the line of channels from c on give to the weights. */
     void (*depthwise_grad)(const m2s_depthwise *depthwise, int64_t begin, int64_t end, int64_t c);
 
     /* scores become shares. */

@@ -9,13 +9,15 @@
 
 #define CHUNK_WORK   (2 * 1000 * 1000) /* multiply-adds of a chunk */
 #define BAND_NUMBERS 49152             /* of a band's copy: 192 KiB, which a core's second cache holds */
+#define DIRECT_ROWS  8                 /* of a band without a copy: the neighbours read some of its source again */
+#define DIRECT_BLOCK 512               /* channels at a time: long runs, and units enough for threads */
 
 typedef struct depthwise_detail {
     m2s_conv_weights weights; /* first */
     m2s_shape window;
-    bool turned;
+    bool turned, direct;
     int64_t pad;
-    int64_t bands, lines; /* of an image, of a pixel */
+    int64_t bands, blocks, block; /* of an image, of a pixel, channels of a block */
 } depthwise_detail;
 
 static void free_detail(m2s_memory *memory, void *detail)
@@ -56,40 +58,57 @@ static int64_t choose_bands(const m2s_depthwise *d, bool gradient, size_t *room_
     return bands;
 }
 
-/* Tap after tap, the channels, zeros behind the last. A unit is a line of channels. */
+/* The same without a copy. */
+static void choose_blocks(depthwise_detail *detail, m2s_shape dst)
+{
+    detail->bands = (dst.h + DIRECT_ROWS - 1) / DIRECT_ROWS;
+    detail->block = DIRECT_BLOCK;
+    detail->blocks = (dst.c + DIRECT_BLOCK - 1) / DIRECT_BLOCK;
+}
+
+/* Line of channels after line, tap after tap, zeros behind the last channel. A unit is a line. */
 static void pack_taps(const void *argument, const float *plain, m2s_cut units, float *packed)
 {
     const depthwise_detail *detail = argument;
-    int64_t taps = detail->window.kh * detail->window.kw, padded = m2s_norm_padded(detail->window.o);
+    int64_t taps = detail->window.kh * detail->window.kw;
 
     for (int64_t c = units.begin * M2S_DEPTHWISE_LINE; c < units.end * M2S_DEPTHWISE_LINE; c++) {
         for (int64_t tap = 0; tap < taps; tap++) {
             int64_t from = detail->turned ? taps - 1 - tap : tap;
-            packed[tap * padded + c] = c < detail->window.o ? plain[c * taps + from] : 0.0f;
+            packed[(c - c % M2S_DEPTHWISE_LINE) * taps + tap * M2S_DEPTHWISE_LINE + c % M2S_DEPTHWISE_LINE] =
+                c < detail->window.o ? plain[c * taps + from] : 0.0f;
         }
     }
 }
 
-/* Units of work: image by image, band by band, the lines of channels. */
+/* Units of work: image by image, band by band, the blocks of channels. */
 static void run_bands(m2s_step *step, int32_t task, int64_t chunk, int worker)
 {
     const depthwise_detail *detail = step->detail;
     m2s_shape in = step->args.in_shape[0], out = step->args.out_shape[0];
     m2s_depthwise d = describe(&step->node.attrs, in, detail->window, out, detail->pad);
-    m2s_cut units = m2s_cut_part(out.n * detail->bands * detail->lines, step->tasks[task].chunks, chunk);
+    m2s_cut units = m2s_cut_part(out.n * detail->bands * detail->blocks, step->tasks[task].chunks, chunk);
 
     d.weights = m2s_conv_weights_at(step, &detail->weights);
     d.room = m2s_step_worker_scratch(step, worker);
     d.bias = detail->turned ? NULL : step->args.in[2];
     d.relu = !detail->turned && step->node.attrs.relu != 0;
+    if (detail->direct) {
+        memset(d.room, 0, (size_t)detail->block * sizeof(float));
+    }
     for (int64_t unit = units.begin; unit < units.end; unit++) {
-        int64_t band = unit / detail->lines, image = band / detail->bands, at = image * out.h * out.w * out.c;
+        int64_t band = unit / detail->blocks, image = band / detail->bands, at = image * out.h * out.w * out.c;
+        int64_t c = unit % detail->blocks * detail->block;
         m2s_cut rows = m2s_cut_part(out.h, detail->bands, band % detail->bands);
         const float *residual = detail->turned ? NULL : step->args.in[3];
         d.src = (const float *)step->args.in[0] + image * in.h * in.w * in.c;
         d.dst = (float *)step->args.out[0] + at;
         d.residual = residual != NULL ? residual + at : NULL;
-        step->kernels->depthwise_band(&d, rows.begin, rows.end, unit % detail->lines * M2S_DEPTHWISE_LINE);
+        if (detail->direct) {
+            step->kernels->depthwise_direct(&d, rows.begin, rows.end, c, detail->block);
+        } else {
+            step->kernels->depthwise_band(&d, rows.begin, rows.end, c);
+        }
     }
 }
 
@@ -115,19 +134,27 @@ m2snet_status m2s_lower_depthwise(const m2s_lowering *lowering, m2snet_error *er
     detail->window = window;
     detail->turned = turned;
     detail->pad = turned ? turned_pad : attrs->pad;
-    detail->lines = m2s_norm_padded(out.c) / M2S_DEPTHWISE_LINE;
+    detail->direct = window.kh == M2S_DEPTHWISE_SIDE && window.kw == M2S_DEPTHWISE_SIDE && attrs->stride == 1 &&
+                     attrs->dilation == 1;
     m2s_weights_layout layout = {
         .numbers = (size_t)(window.kh * window.kw * m2s_norm_padded(out.c)),
-        .units = detail->lines,
+        .units = m2s_norm_padded(out.c) / M2S_DEPTHWISE_LINE,
         .pack = pack_taps,
         .argument = detail,
     };
     snprintf(layout.name, sizeof layout.name, "depthwise%s", turned ? " turned" : "");
     M2S_TRY(m2s_lowering_plain_constants(lowering, error));
     M2S_TRY(m2s_conv_weights_prepare(lowering, 1, &layout, &detail->weights, error));
-    m2s_depthwise d = describe(attrs, step->args.in_shape[0], window, out, detail->pad);
-    detail->bands = choose_bands(&d, false, &step->worker_bytes);
-    int64_t units = out.n * detail->bands * detail->lines;
+    if (detail->direct) {
+        choose_blocks(detail, out);
+        step->worker_bytes = (size_t)detail->block * sizeof(float);
+    } else {
+        m2s_depthwise d = describe(attrs, step->args.in_shape[0], window, out, detail->pad);
+        detail->bands = choose_bands(&d, false, &step->worker_bytes);
+        detail->block = M2S_DEPTHWISE_LINE;
+        detail->blocks = m2s_norm_padded(out.c) / M2S_DEPTHWISE_LINE;
+    }
+    int64_t units = out.n * detail->bands * detail->blocks;
     m2s_step_set_kernel(step, "depthwise %s", step->kernels->name);
     m2s_step_add_task(step, run_bands,
                       m2s_cut_count(units, out.n * out.h * out.w * out.c * window.kh * window.kw / units, CHUNK_WORK));

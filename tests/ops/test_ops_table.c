@@ -119,6 +119,9 @@ static const op_case table[] = {
     { M2S_OP_conv2d, { CONV(1, 3, 1, 96) }, { A(2, 15, 23, 96), W(96, 1, 7, 7), V(96) } }, /* ConvNeXt's */
     { M2S_OP_conv2d, { CONV(1, 3, 1, 33) }, { A(1, 4, 3, 33), W(33, 1, 7, 7), V(33) } },
     { M2S_OP_conv2d, { CONV(1, 1, 1, 40), .relu = 1 }, { A(1, 9, 29, 40), W(40, 1, 3, 3), V(40), A(1, 9, 29, 40) } },
+    { M2S_OP_conv2d, { CONV(1, 1, 1, 530) }, { A(1, 3, 10, 530), W(530, 1, 3, 3), V(530) } }, /* two blocks */
+    { M2S_OP_conv2d, { CONV(1, 0, 1, 16), .relu = 1 }, { A(2, 19, 7, 16), W(16, 1, 3, 3) } },
+    { M2S_OP_conv2d, { CONV(1, 3, 1, 5) }, { A(1, 2, 3, 5), W(5, 1, 3, 3), V(5) } }, /* more padding than window */
     { M2S_OP_conv2d, { CONV(1, 4, 2, 16) }, { A(1, 9, 30, 16), W(16, 1, 5, 5) } },
     { M2S_OP_conv2d, { CONV(1, 1, 1, 21) }, { A(1, 1, 1, 21), W(21, 1, 3, 3), V(21) } },
     { M2S_OP_conv2d, { CONV(1, 0, 1, 2) }, { A(1, 6, 7, 64), W(40, 32, 1, 1) } },
