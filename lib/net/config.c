@@ -120,12 +120,33 @@ static int32_t *shape_number(const m2s_config *config, const m2s_shape_key *key,
     return (int32_t *)(uintptr_t)base;
 }
 
+/* A shape that is not understood as a whole is another network. */
+static m2snet_status check_shape_keys(const m2s_encoder *family, const m2s_json *shape, m2snet_error *error)
+{
+    m2s_json_cursor cursor = { 0 };
+
+    while (m2s_json_next(shape, &cursor)) {
+        bool known = false;
+        for (int32_t k = 0; k < family->key_count && !known; k++) {
+            known = strcmp(cursor.key, family->keys[k].name) == 0;
+        }
+        if (!known) {
+            return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
+                            "configuration key \"encoder_shape\": \"%.60s\" is not known of %s to this library "
+                            "(version %s)",
+                            cursor.key, family->family, M2SNET_VERSION_STRING);
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
 static m2snet_status parse_shape(m2s_config *config, const m2s_encoder *family, const m2s_json *shape,
                                  m2snet_error *error)
 {
     int64_t numbers[M2S_SHAPE_NUMBERS];
-    m2snet_status status = M2SNET_STATUS_OK;
+    m2snet_status status;
 
+    M2S_TRY(check_shape_keys(family, shape, error));
     memset(config->stem, 0, sizeof config->stem);
     memset(config->stage, 0, sizeof config->stage);
     for (int32_t k = 0; k < family->key_count; k++) {
@@ -327,7 +348,9 @@ m2snet_status m2s_config_parse(m2s_config *config, const char *text, size_t leng
     M2S_TRY(parse_normalisation(&parsed, json, error));
     M2S_TRY(m2s_json_get_number(&source, json, "threshold", M2S_JSON_OPTIONAL, 0.0, 1.0, &parsed.threshold, error));
     M2S_TRY(m2s_coding_parse(&parsed.coding, json, error));
-    M2S_TRY(m2s_coding_check(&parsed.coding, parsed.classes, error));
+    if (parsed.classes != 0) { /* else a file's weights will say */
+        M2S_TRY(m2s_coding_check(&parsed.coding, parsed.classes, error));
+    }
     *config = parsed;
     if (sets_encoder != NULL) {
         *sets_encoder = encoder;
@@ -337,6 +360,16 @@ m2snet_status m2s_config_parse(m2s_config *config, const char *text, size_t leng
     }
 fail:
     m2s_json_free(json);
+    return status;
+}
+
+m2snet_status m2s_config_check(const m2s_config *config, m2snet_error *error)
+{
+    m2snet_status status;
+
+    M2S_TRY(m2s_variant_check(&config->variant, &source, config->scale, config->scales, config->gaussian, error));
+    M2S_TRY(m2s_coding_check(&config->coding, config->classes, error));
+fail:
     return status;
 }
 

@@ -50,10 +50,14 @@ void m2s_config_name_encoder(m2s_config *config);
 /* "msnet" with one scale, else "m2snet". */
 const char *m2s_config_architecture(const m2s_config *config);
 
-/* Overlays the keys of a JSON object on config. Unknown keys are ignored unless they begin with "required_"; a newer
- * format_version is refused. sets_encoder, sets_scales (each may be NULL) tell whether the text says them. */
+/* Overlays the keys of a JSON object on config. Unknown keys are ignored unless they begin with "required_" or belong
+ * into "variant"; those of "encoder_shape" and "variant" are refused, as is a newer format_version. classes may be 0 in
+ * config: not said yet. sets_encoder, sets_scales (each may be NULL) tell whether the text says them. */
 m2snet_status m2s_config_parse(m2s_config *config, const char *json, size_t length, bool *sets_encoder,
                                bool *sets_scales, m2snet_error *error);
+/* Refuses what makes no network or no label map, of a configuration whose parts came from several places: texts, and a
+ * checkpoint's keys. */
+m2snet_status m2s_config_check(const m2s_config *config, m2snet_error *error);
 /* The complete configuration as compact JSON; m2s_free it. NULL = out of memory. */
 char *m2s_config_dump(const m2s_config *config, m2s_memory *memory);
 

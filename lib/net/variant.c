@@ -185,6 +185,17 @@ m2snet_status m2s_variant_check(const m2s_variant *variant, const m2s_json_sourc
     return M2SNET_STATUS_OK;
 }
 
+static m2snet_status refuse_misplaced(const m2s_json_source *source, const m2s_json *configuration, m2snet_error *error)
+{
+    for (int i = 0; i <= FIELDS; i++) {
+        const char *key = i < FIELDS ? fields[i].key : "recipe";
+        if (m2s_json_find(configuration, key) != NULL) {
+            return m2s_fail(error, source->status, "%s key \"%s\" belongs into \"variant\"", source->name, key);
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
 m2snet_status m2s_variant_parse(m2s_variant *variant, const m2s_json_source *source, const m2s_json *configuration,
                                 m2snet_error *error)
 {
@@ -194,6 +205,7 @@ m2snet_status m2s_variant_parse(m2s_variant *variant, const m2s_json_source *sou
     size_t recipe = 0;
     m2snet_status status;
 
+    M2S_TRY(refuse_misplaced(source, configuration, error)); /* to pass over it would make another network */
     M2S_TRY(m2s_json_get_child(source, configuration, "variant", M2S_JSON_OPTIONAL, M2S_JSON_OBJECT, &json, error));
     if (json == NULL) {
         return M2SNET_STATUS_OK;

@@ -50,7 +50,7 @@ typedef struct m2s_variant {
 /* What the released networks have. */
 void m2s_variant_default(m2s_variant *variant);
 /* Overlays "variant" of a configuration; its "recipe", "paper" or "released", comes before its other keys. Unknown keys
- * are refused: a variant that is not understood is another network. */
+ * are refused: a variant that is not understood is another network; and so are its keys beside "variant". */
 m2snet_status m2s_variant_parse(m2s_variant *variant, const m2s_json_source *source, const m2s_json *configuration,
                                 m2snet_error *error);
 /* Refuses combinations that make no network. scale and gaussian: the configuration's. */

@@ -53,6 +53,7 @@ m2snet_status m2s_fit_config(const m2s_store *store, const char *override_json, 
     m2s_config_recognise(config, lookup_shape, (void *)(uintptr_t)store, sets_encoder, sets_scales);
     M2S_TRY(check_said("pyramid_channels", said.pyramid_channels, config->pyramid_channels, error));
     M2S_TRY(check_said("classes", said.classes, config->classes, error));
+    M2S_TRY(m2s_config_check(config, error)); /* what was said and what the keys say, together */
 fail:
     return status;
 }

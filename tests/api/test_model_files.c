@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Models on their way through files: created, saved, loaded, the same again; metadata, self test, versions. */
+#define _GNU_SOURCE
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -457,6 +458,68 @@ static void test_kinds(void **state)
     unlink(path);
 }
 
+/* The file's configuration under a key that means nothing: keys and shapes have to tell. */
+static void forget_config(const char *path)
+{
+    size_t bytes;
+    unsigned char *file = read_whole(path, &bytes);
+    unsigned char *key = memmem(file, bytes, "m2snet.config", 13);
+
+    assert_non_null(key);
+    memcpy(key, "nobody.config", 13);
+    write_whole(path, file, bytes);
+    free(file);
+}
+
+/* What a file's keys tell and what is said of it besides make a model together, or are refused: whatever loads can be
+ * saved, and loads again. */
+static void test_keys_and_words(void **state)
+{
+    static const struct {
+        const char *made, *said, *refused; /* NULL: it goes together */
+    } cases[] = {
+        { "{" TINY_SHAPE ",\"variant\":{\"unit\":\"aspp\"}}", NULL, NULL },
+        { "{" TINY_SHAPE ",\"variant\":{\"unit\":\"aspp\"}}", "{\"scales\":[1,3]}", "have the scales [1, 3, 5]" },
+        { "{" TINY_SHAPE ",\"variant\":{\"unit\":\"aspp\"}}", "{\"gaussian\":true}", "no Gaussian" },
+        { "{" TINY_SHAPE ",\"variant\":{\"unit\":\"dense\"}}", "{\"variant\":{\"msu_bn\":\"none\"}}", "no msu_bn" },
+        { "{" TINY_SHAPE ",\"variant\":{\"depth\":1}}", NULL, NULL },
+        { "{" TINY_SHAPE ",\"variant\":{\"depth\":1}}", "{\"variant\":{\"include_ms1\":false}}",
+          "depth 1 has no units" },
+        { "{" TINY_SHAPE ",\"classes\":[\"a\",\"b\",\"c\"]}", "{\"labels\":[0,80,160]}", NULL },
+        { "{" TINY_SHAPE ",\"classes\":[\"a\",\"b\",\"c\"]}", "{\"activation\":\"softmax\",\"labels\":[80,160]}",
+          NULL },
+        { "{" TINY_SHAPE ",\"classes\":[\"a\",\"b\",\"c\"]}", "{\"labels\":[80,160]}", "3 gray levels for 3 classes" },
+        { TINY_CONFIG, "{\"activation\":\"softmax\"}", "two classes and more" },
+    };
+    rig *r = *state;
+    const char *path = scratch_path(&r->files, "keys.safetensors");
+    m2snet_model_options options;
+    m2snet_model *model;
+    m2snet_error error;
+
+    m2snet_model_options_init(&options);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        OK(m2snet_model_create(r->context, cases[i].made, 3, &model, &error));
+        OK(m2snet_model_save_file(model, path, NULL, &error));
+        m2snet_model_destroy(model);
+        forget_config(path);
+        options.config_json = cases[i].said;
+        if (cases[i].refused != NULL) {
+            REFUSE(m2snet_model_load_file(r->context, path, &options, &model, &error), M2SNET_STATUS_FORMAT,
+                   cases[i].refused);
+            assert_null(model);
+            continue;
+        }
+        OK(m2snet_model_load_file(r->context, path, &options, &model, &error));
+        OK(m2snet_model_save_file(model, path, NULL, &error));
+        m2snet_model *again = reload(r, path);
+        assert_string_equal(info_of(again).config_json, info_of(model).config_json);
+        m2snet_model_destroy(again);
+        m2snet_model_destroy(model);
+    }
+    unlink(path);
+}
+
 static void test_compact(void **state)
 {
     rig *r = *state;
@@ -527,11 +590,11 @@ static void test_links_and_rights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_ways_to_load),
-        cmocka_unit_test(test_metadata),         cmocka_unit_test(test_selftest),
-        cmocka_unit_test(test_configurations),   cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_compact),          cmocka_unit_test(test_receipts),
-        cmocka_unit_test(test_links_and_rights),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_ways_to_load),
+        cmocka_unit_test(test_metadata),       cmocka_unit_test(test_selftest),
+        cmocka_unit_test(test_configurations), cmocka_unit_test(test_keys_and_words),
+        cmocka_unit_test(test_kinds),          cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_receipts),       cmocka_unit_test(test_links_and_rights),
     };
 
     return cmocka_run_group_tests(tests, begin, end);

@@ -200,6 +200,12 @@ static void test_bad_values(void **state)
         { "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,1,1,1]}}", M2SNET_STATUS_FORMAT, "channels" },
         { "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,1,1,1],\"channels\":[1,1,1,1],\"norms\":2}}",
           M2SNET_STATUS_FORMAT, "norms" },
+        { "{\"encoder\":\"pvt_v2\",\"encoder_shape\":{\"blocks\":[1,1,1,1],\"channels\":[8,8,10,8],\"widening\":[1,1,1,"
+          "1],"
+          "\"heads\":[1,1,1,1]}}",
+          M2SNET_STATUS_UNSUPPORTED, "\"heads\" is not known of pvt_v2" },
+        { "{\"levels\":4}", M2SNET_STATUS_FORMAT, "\"levels\" belongs into \"variant\"" },
+        { "{\"recipe\":\"paper\"}", M2SNET_STATUS_FORMAT, "\"recipe\" belongs into \"variant\"" },
         { "{\"encoder\":5}", M2SNET_STATUS_FORMAT, "encoder" },
         { "{\"encoder_shape\":[]}", M2SNET_STATUS_FORMAT, "encoder_shape" },
         { "{\"encoder_shape\":{\"stem\":[4,4],\"blocks\":[1,1,1,1],\"width\":[1,1,1,1],\"channels\":[1,1,1,1]}}",
