@@ -301,8 +301,8 @@ M2SNET_API m2snet_status m2snet_model_multiply_adds(const m2snet_model *model, i
 M2SNET_API m2snet_status m2snet_network_count(m2snet_context *context, const char *config_json, int32_t width,
                                               int32_t height, uint64_t *parameters, uint64_t *multiply_adds,
                                               m2snet_error *error);
-/* Names that a configuration's "encoder" may have, family by family, each from small to large: 0 <= index; NULL past the
- * last. Static. */
+/* Names that a configuration's "encoder" may have, family by family, each from small to large: 0 <= index; NULL past
+ * the last. Static. */
 M2SNET_API const char *m2snet_encoder_name(int32_t index);
 /* Name of class 0 <= index < classes; NULL outside or when the file names none. */
 M2SNET_API const char *m2snet_model_class_name(const m2snet_model *model, int32_t index);
@@ -515,10 +515,11 @@ typedef struct m2snet_predict_options {
                        * it. A picture smaller than the window lies in the middle of zeros (the mean colour) */
     double tile_step; /* largest distance of neighbouring windows, a share of their sides, 0.05..1; 0.5 */
     m2snet_mirror mirror;
-    m2snet_session *const *ensemble; /* more sessions, of models of as many classes and with the same input size; all */
-    int32_t ensemble_count;          /* are in use during the call. 0 (default) .. M2SNET_MAX_ENSEMBLE */
-    const char *const *features;     /* names of tensors inside the network to copy into the result; */
-    int32_t feature_count;           /* default 0 */
+    m2snet_session *const
+        *ensemble;               /* more sessions, of models of the same classes and with the same input size; all */
+    int32_t ensemble_count;      /* are in use during the call. 0 (default) .. M2SNET_MAX_ENSEMBLE */
+    const char *const *features; /* names of tensors inside the network to copy into the result; */
+    int32_t feature_count;       /* default 0 */
     const char *gradcam; /* name of a tensor whose Grad-CAM map the result gets; NULL = none. Both look into one run of
                           * one network: not with tiles, mirror or an ensemble */
 } m2snet_predict_options;

@@ -50,6 +50,31 @@ static m2snet_status check_options(const m2snet_predict_options *o, m2snet_error
     return M2SNET_STATUS_OK;
 }
 
+/* Means are of logits that mean the same. */
+static m2snet_status check_classes(const m2s_config *first, const m2s_config *member, int32_t index,
+                                   m2snet_error *error)
+{
+    const m2s_coding *a = &first->coding, *b = &member->coding;
+
+    if (member->classes != first->classes) {
+        return m2s_fail(error, M2SNET_STATUS_MISMATCH, "ensemble[%d] has a model of %d classes, the first one has %d",
+                        index, member->classes, first->classes);
+    }
+    if (a->softmax != b->softmax) {
+        return m2s_fail(error, M2SNET_STATUS_MISMATCH,
+                        "ensemble[%d] has a model with activation %s, that of the first one is %s", index,
+                        b->softmax ? "softmax" : "sigmoid", a->softmax ? "softmax" : "sigmoid");
+    }
+    for (int32_t i = 0; i < a->label_count && i < b->label_count; i++) {
+        if (a->labels[i] != b->labels[i]) {
+            return m2s_fail(error, M2SNET_STATUS_MISMATCH,
+                            "ensemble[%d] has a model whose labels[%d] is gray level %d, that of the first one is %d",
+                            index, i, b->labels[i], a->labels[i]);
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
 /* Enters member index of the ensemble, unless it does not go with those before. */
 static m2snet_status enter_member(m2s_views *views, m2snet_session *member, int32_t index, m2snet_error *error)
 {
@@ -65,10 +90,7 @@ static m2snet_status enter_member(m2s_views *views, m2snet_session *member, int3
                             i == 0 ? "it is the session of the call" : "a session computes once for each picture");
         }
     }
-    if (member->model->config.classes != first->model->config.classes) {
-        return m2s_fail(error, M2SNET_STATUS_MISMATCH, "ensemble[%d] has a model of %d classes, the first one has %d",
-                        index, member->model->config.classes, first->model->config.classes);
-    }
+    M2S_TRY(check_classes(&first->model->config, &member->model->config, index, error));
     if (member->options.input_width != first->options.input_width ||
         member->options.input_height != first->options.input_height) {
         return m2s_fail(error, M2SNET_STATUS_MISMATCH,
@@ -411,6 +433,15 @@ static m2snet_status divide_by_weights(m2s_views *views, const tiling *t, m2snet
     return M2SNET_STATUS_OK;
 }
 
+static m2snet_status report_windows(const m2s_views *views, int32_t done, int32_t windows, m2snet_error *error)
+{
+    static const char phase[] = "windows";
+
+    return m2s_control_report(views->control, phase, (uint64_t)done, (uint64_t)windows)
+               ? m2s_fail_cancelled(error, phase)
+               : M2SNET_STATUS_OK;
+}
+
 static m2snet_status tile_picture(m2s_views *views, const m2snet_image *image, const tiling *t, m2snet_error *error)
 {
     int32_t together = M2S_VIEWS_BATCH / m2s_views_mirrored(views), windows = t->columns * t->rows;
@@ -424,7 +455,7 @@ static m2snet_status tile_picture(m2s_views *views, const m2snet_image *image, c
     if (views->grid == NULL) {
         return m2s_fail_memory(error, "a picture's logits", values * sizeof *views->grid);
     }
-    m2s_control_report(views->control, "windows", 0, (uint64_t)windows);
+    M2S_TRY(report_windows(views, 0, windows, error));
     for (int32_t first = 0; first < windows; first += together) {
         int32_t count = windows - first < together ? windows - first : together;
         for (int32_t i = 0; i < count; i++) {
@@ -434,7 +465,7 @@ static m2snet_status tile_picture(m2s_views *views, const m2snet_image *image, c
         for (int32_t i = 0; i < count; i++) {
             scatter(views, t, &seen[i], logits + (size_t)i * (size_t)views->classes * input_pixels(views));
         }
-        m2s_control_report(views->control, "windows", (uint64_t)first + (uint64_t)count, (uint64_t)windows);
+        M2S_TRY(report_windows(views, first + count, windows, error));
     }
     status = windows > 1 ? divide_by_weights(views, t, error) : M2SNET_STATUS_OK;
 fail:

@@ -127,6 +127,69 @@ static void test_one_model(void **state)
     many_sessions("ref", 3);
 }
 
+/* ---- windows, mirrored, of two sessions; and what is inside ---- */
+
+static void *view_often(void *argument)
+{
+    static const char *const names[] = { "x4_x3" };
+    worker *self = argument;
+    m2snet_session *session = NULL, *member = NULL;
+
+    self->faults += m2snet_session_create(self->model, NULL, &session, &self->error) != M2SNET_STATUS_OK ||
+                    m2snet_session_create(self->model, NULL, &member, &self->error) != M2SNET_STATUS_OK;
+    for (int i = 0; i < 3 && self->faults == 0; i++) {
+        m2snet_predict_options options;
+        m2snet_result *result = NULL;
+        m2snet_predict_options_init(&options);
+        options.tiles = 1;
+        options.mirror = M2SNET_MIRROR_HORIZONTAL;
+        options.ensemble = &member;
+        options.ensemble_count = 1;
+        self->faults += m2snet_predict(session, self->picture, &options, &result, &self->error) != M2SNET_STATUS_OK;
+        self->faults += result == NULL || !same_maps(result, self->truth);
+        m2snet_result_destroy(result);
+        m2snet_predict_options_init(&options);
+        options.features = names;
+        options.feature_count = 1;
+        options.gradcam = "enc3";
+        self->faults += m2snet_predict(session, self->picture, &options, &result, &self->error) != M2SNET_STATUS_OK;
+        m2snet_result_destroy(result);
+    }
+    m2snet_session_destroy(member);
+    m2snet_session_destroy(session);
+    return NULL;
+}
+
+static void test_views(void **state)
+{
+    m2snet_context *context = open_context("cpu", 3);
+    m2snet_model *model = tiny_model(context);
+    m2snet_session *sessions[2] = { open_session(model), open_session(model) };
+    m2snet_image picture = noise_picture(90, 70);
+    m2snet_predict_options options;
+    m2snet_result *truth;
+    worker workers[6] = { 0 };
+    m2snet_error error;
+
+    (void)state;
+    m2snet_predict_options_init(&options);
+    options.tiles = 1;
+    options.mirror = M2SNET_MIRROR_HORIZONTAL;
+    options.ensemble = &sessions[1];
+    options.ensemble_count = 1;
+    OK(m2snet_predict(sessions[0], &picture, &options, &truth, &error));
+    for (size_t i = 0; i < COUNT(workers); i++) {
+        workers[i] = (worker){ .context = context, .model = model, .picture = &picture, .truth = truth };
+    }
+    run_all(workers, COUNT(workers), view_often);
+    m2snet_result_destroy(truth);
+    m2snet_session_destroy(sessions[0]);
+    m2snet_session_destroy(sessions[1]);
+    free_picture(&picture);
+    m2snet_model_destroy(model);
+    m2snet_context_destroy(context);
+}
+
 /* ---- the last reference goes on any thread ---- */
 
 static void *use_and_drop(void *argument)
@@ -345,8 +408,9 @@ static void test_callback_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_model), cmocka_unit_test(test_orphans), cmocka_unit_test(test_contexts),
-        cmocka_unit_test(test_images),    cmocka_unit_test(test_cancel),  cmocka_unit_test(test_callback_thread),
+        cmocka_unit_test(test_one_model),       cmocka_unit_test(test_views),  cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_contexts),        cmocka_unit_test(test_images), cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_callback_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -496,6 +496,46 @@ static void test_cancel(void **state)
     free_picture(&picture);
 }
 
+typedef struct refusal {
+    uint64_t at; /* windows done when the callback says no */
+    int later;   /* reports after that */
+    bool said;
+} refusal;
+
+static int refuse_at(void *user, const m2snet_progress *progress)
+{
+    refusal *r = user;
+
+    r->later += r->said;
+    r->said = r->said || (strcmp(progress->phase, "windows") == 0 && progress->done >= r->at);
+    return r->said;
+}
+
+/* A callback that says no between two windows ends it there: nothing else is computed, nor reported. */
+static void test_cancel_between_windows(void **state)
+{
+    static const uint64_t moments[] = { 0, 4, 12 }; /* before the first, between, behind the last */
+    rig *r = *state;
+    m2snet_image picture = noise_picture(160, 128);
+    m2snet_predict_options o;
+    m2snet_result *result;
+    m2snet_error error;
+
+    m2snet_predict_options_init(&o);
+    o.tiles = 1;
+    for (size_t i = 0; i < COUNT(moments); i++) {
+        refusal no = { .at = moments[i] };
+        o.control = (m2snet_control){ refuse_at, &no, NULL };
+        REFUSE(m2snet_predict(r->session, &picture, &o, &result, &error), M2SNET_STATUS_CANCELLED, "\"windows\"");
+        assert_null(result);
+        assert_true(no.said);
+        assert_int_equal(no.later, 0);
+    }
+    o.control = (m2snet_control){ 0 };
+    m2snet_result_destroy(predict(r->session, &picture, &o));
+    free_picture(&picture);
+}
+
 /* A cap on memory holds for what windows need besides: the logits of a whole picture. */
 static void test_limit(void **state)
 {
@@ -526,6 +566,46 @@ static void test_limit(void **state)
     m2snet_model_destroy(model);
     m2snet_context_destroy(context);
     free(pixels);
+}
+
+#define THREE "{" TINY_SHAPE ",\"classes\":[\"a\",\"b\",\"c\"]"
+
+/* Logits of models whose channels mean something else have no mean. */
+static void test_other_classes(const rig *r)
+{
+    static const struct {
+        const char *first, *second, *refused; /* NULL: they go together */
+    } cases[] = {
+        { THREE "}", THREE ",\"activation\":\"softmax\"}", "activation softmax" },
+        { THREE ",\"labels\":[1,2,3]}", THREE ",\"labels\":[1,3,2]}", "labels[1] is gray level 3" },
+        { THREE ",\"labels\":[0,80,160]}", THREE "}", NULL },
+        { THREE ",\"labels\":[0,80,160]}", THREE ",\"labels\":[0,80,160],\"background_label\":7}", NULL },
+    };
+    m2snet_image picture = noise_picture(SIDE, SIDE);
+    m2snet_error error;
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        m2snet_model *first, *second;
+        m2snet_predict_options o;
+        m2snet_result *result;
+        OK(m2snet_model_create(r->context, cases[i].first, 3, &first, &error));
+        OK(m2snet_model_create(r->context, cases[i].second, 4, &second, &error));
+        m2snet_session *session = open_session(first), *member = open_session(second);
+        m2snet_predict_options_init(&o);
+        o.ensemble = &member;
+        o.ensemble_count = 1;
+        o.label_map = 1;
+        if (cases[i].refused != NULL) {
+            REFUSE(m2snet_predict(session, &picture, &o, &result, &error), M2SNET_STATUS_MISMATCH, cases[i].refused);
+        } else {
+            m2snet_result_destroy(predict(session, &picture, &o));
+        }
+        m2snet_session_destroy(session);
+        m2snet_session_destroy(member);
+        m2snet_model_destroy(first);
+        m2snet_model_destroy(second);
+    }
+    free_picture(&picture);
 }
 
 static void test_refused(void **state)
@@ -574,6 +654,7 @@ static void test_refused(void **state)
     REFUSE(m2snet_predict(r->session, &picture, &o, &result, &error), M2SNET_STATUS_MISMATCH, "2 classes");
     m2snet_session_destroy(members[1]);
     m2snet_model_destroy(pair);
+    test_other_classes(r);
     /* Whatever was entered has been left again. */
     o.ensemble_count = 1;
     m2snet_result_destroy(predict(r->session, &picture, &o));
@@ -591,6 +672,7 @@ int main(void)
         cmocka_unit_test(test_ensemble),
         cmocka_unit_test(test_threads_and_backends),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel_between_windows),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_refused),
     };
