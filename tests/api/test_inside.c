@@ -231,7 +231,11 @@ static void test_other_networks(void **state)
     static const char *const configs[] = {
         "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,1,2,1],\"channels\":[8,12,16,20]},"
         "\"pyramid_channels\":8,\"input_size\":64}",
-        "{" TINY_SHAPE ",\"levels\":4}",
+        "{\"encoder\":\"pvt_v2\",\"encoder_shape\":{\"blocks\":[1,2,1,1],\"channels\":[8,12,10,16],"
+        "\"widening\":[2,2,2,1]},\"pyramid_channels\":8,\"input_size\":64}",
+        "{" TINY_SHAPE ",\"variant\":{\"levels\":4}}",
+        "{" TINY_SHAPE ",\"variant\":{\"recipe\":\"paper\"}}",
+        "{" TINY_SHAPE ",\"variant\":{\"unit\":\"dense_shared\",\"depth\":3}}",
         "{" TINY_SHAPE ",\"architecture\":\"msnet\"}",
     };
     static const char *const expected[] = { "enc1", "enc4", "x4_x3", "level1", "output2", "logits" };

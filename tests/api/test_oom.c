@@ -18,7 +18,7 @@ typedef struct rig {
     m2snet_model *model;
     m2snet_image picture;
     scratch files;
-    const char *file, *output;
+    const char *file, *output, *renamed;
     unsigned char *bytes;
     size_t size;
 } rig;
@@ -253,6 +253,88 @@ static m2snet_status predict_views(rig *r, m2snet_error *error)
     return status;
 }
 
+#define TINY_PVT                                                                                                       \
+    "{\"encoder\":\"pvt_v2\",\"encoder_shape\":{\"blocks\":[1,1,1,1],\"channels\":[8,12,10,16],\"widening\":[2,2,2,1]" \
+    "},"                                                                                                               \
+    "\"pyramid_channels\":8,\"input_size\":64,\"classes\":[\"rest\",\"a\",\"b\"],\"activation\":\"softmax\","          \
+    "\"labels\":[80,160]}"
+
+/* Attention, three classes that exclude each other, their label map and Grad-CAM of one of them. */
+static m2snet_status predict_labels(rig *r, m2snet_error *error)
+{
+    m2snet_predict_options options;
+    m2snet_model *model = NULL;
+    m2snet_session *session = NULL;
+    m2snet_result *result = NULL;
+    m2snet_status status = m2snet_model_create(r->context, TINY_PVT, 1, &model, error);
+
+    m2snet_predict_options_init(&options);
+    options.label_map = 1;
+    options.class_index = 2;
+    options.gradcam = "enc3";
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_session_create(model, NULL, &session, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_predict(session, &r->picture, &options, &result, error);
+        assert_int_equal(result != NULL, status == M2SNET_STATUS_OK);
+        assert_int_equal(m2snet_result_labels(result) != NULL, status == M2SNET_STATUS_OK);
+    }
+    m2snet_result_destroy(result);
+    end_session(session);
+    m2snet_model_destroy(model);
+    return status;
+}
+
+#define TINY_CONVNEXT                                                                                                  \
+    "{\"encoder\":\"convnext\",\"encoder_shape\":{\"blocks\":[1,1,2,1],\"channels\":[8,12,16,20]},"                    \
+    "\"pyramid_channels\":8,\"input_size\":64}"
+
+/* The encoder's tensors of a file under their official names, without prefix: loading renames them. */
+static void drop_prefix(const char *path)
+{
+    static const char prefixed[] = "\"encoder.";
+    const size_t length = sizeof prefixed - 1;
+    size_t bytes;
+    unsigned char *file = read_whole(path, &bytes), *at, *to;
+    uint64_t header;
+    int renamed = 0;
+
+    memcpy(&header, file, sizeof header);
+    unsigned char *end = file + sizeof header + header;
+    for (at = to = file + sizeof header; at < end; renamed++) {
+        bool found = (size_t)(end - at) > length && memcmp(at, prefixed, length) == 0;
+        *to++ = *at;
+        at += found ? length : 1;
+        renamed -= !found;
+    }
+    memset(to, ' ', (size_t)(end - to));
+    assert_true(renamed > 50);
+    write_whole(path, file, bytes);
+    free(file);
+}
+
+static m2snet_status load_renamed(rig *r, m2snet_error *error)
+{
+    m2snet_model *model = NULL;
+    m2snet_status status = m2snet_model_load_file(r->context, r->renamed, NULL, &model, error);
+
+    assert_int_equal(model != NULL, status == M2SNET_STATUS_OK);
+    m2snet_model_destroy(model);
+    return status;
+}
+
+static m2snet_status create_from(rig *r, m2snet_error *error)
+{
+    m2snet_model *model = NULL;
+    int32_t taken = 0;
+    m2snet_status status = m2snet_model_create_from(r->context, TINY_CONVNEXT, 1, r->renamed, &taken, &model, error);
+
+    assert_int_equal(model != NULL, status == M2SNET_STATUS_OK);
+    m2snet_model_destroy(model);
+    return status;
+}
+
 static m2snet_status predict_inside(rig *r, m2snet_error *error)
 {
     static const char *const names[] = { "x4_x3", "enc2" };
@@ -397,20 +479,30 @@ static void tiny_walks(const char *backend)
         { "predict", predict, 7 },
         { "predict from windows", predict_views, 17 },
         { "look inside", predict_inside, 17 },
+        { "label map of attention", predict_labels, 29 },
+        { "load other names", load_renamed, 7 },
+        { "create from a file", create_from, 11 },
         { "read images", read_images, 1 },
         { "overlay, write, resize", write_images, 1 },
     };
     m2snet_model *created;
     m2snet_save_options options;
+    scratch others; /* save() counts files */
     rig r;
     m2snet_error error;
 
+    scratch_make(&others);
     begin(&r, backend, 2);
     OK(m2snet_model_create(r.context, TINY_CONFIG, TINY_SEED, &created, &error));
     m2snet_save_options_init(&options);
     options.with_selftest = 1;
     OK(m2snet_model_save_file(created, r.file, &options, &error));
     m2snet_model_destroy(created);
+    r.renamed = scratch_path(&others, "renamed.safetensors");
+    OK(m2snet_model_create(r.context, TINY_CONVNEXT, TINY_SEED, &created, &error));
+    OK(m2snet_model_save_file(created, r.renamed, NULL, &error));
+    m2snet_model_destroy(created);
+    drop_prefix(r.renamed);
     r.bytes = read_whole(r.file, &r.size);
     OK(m2snet_model_load_file(r.context, r.file, NULL, &r.model, &error));
     for (size_t i = 0; i < COUNT(walks); i++) {
@@ -418,6 +510,7 @@ static void tiny_walks(const char *backend)
     }
     walk(&r, "save with a self test", save_with_selftest, 7); /* a context and a model of its own each time */
     end(&r);
+    scratch_remove(&others);
 }
 
 static void test_tiny_on_cpu(void **state)

@@ -99,6 +99,62 @@ static m2snet_status fit(rig *r, m2snet_error *error)
     return status;
 }
 
+/* As nnU-Net trains: patches of the pictures' median size, two of three classes in labels, coarser maps, validated in
+ * windows. */
+static m2snet_status fit_patches(rig *r, m2snet_error *error)
+{
+    static const uint8_t labels[2] = { 128, 255 };
+    m2snet_trainer_options options;
+    m2snet_objective_options objective;
+    m2snet_fit_options fitting;
+    m2snet_augment_options augment;
+    m2snet_trainer *trainer = NULL;
+    m2snet_dataset *data = NULL;
+    m2snet_model *model = NULL;
+
+    tiny_trainer_options(&options);
+    m2snet_objective_options_init(&objective);
+    objective.softmax = 1;
+    objective.bce_weight = objective.iou_weight = 0.0;
+    objective.cross_entropy_weight = objective.dice_weight = 1.0;
+    options.objective = &objective;
+    options.supervision = M2SNET_SUPERVISION_HALVING;
+    m2snet_fit_options_init(&fitting);
+    fitting.epochs = 1;
+    fitting.batch = 2;
+    fitting.patches = 1;
+    fitting.sampler = M2SNET_SAMPLER_RANDOM;
+    fitting.epoch_batches = 1;
+    fitting.labels = labels;
+    fitting.label_count = 2;
+    fitting.workers = 1;
+    m2snet_status status = m2snet_augment_options_init(&augment, "nnunet", error);
+    fitting.augment = &augment;
+    if (status == M2SNET_STATUS_OK) {
+        status =
+            m2snet_model_create(r->context, "{" TINY_SHAPE ",\"classes\":[\"rest\",\"a\",\"b\"]}", 1, &model, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_dataset_create(r->context, &data, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_dataset_add_folder(data, r->files.folder, NULL, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_dataset_set_part(data, 0, M2SNET_PART_VALIDATION, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_trainer_create(model, &options, &trainer, error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_trainer_fit(trainer, data, data, &fitting, NULL, error);
+    }
+    m2snet_trainer_destroy(trainer);
+    m2snet_dataset_destroy(data);
+    m2snet_model_destroy(model);
+    return status;
+}
+
 static void walk(rig *r, const char *name, attempt call, size_t stride)
 {
     m2snet_error error = { 0 };
@@ -163,6 +219,7 @@ static void test_walks(void **state)
     walk(&r, "create and step", create_and_step, 3);
     write_pictures(r.context, r.files.folder, 4, 50, 0);
     walk(&r, "fit", fit, 17);
+    walk(&r, "fit patches", fit_patches, 61);
     unlink(r.path);
 
     unsigned char *now = trainer_weights(r.trainer, 0, &after);
