@@ -398,7 +398,8 @@ static m2snet_status check_options(const m2s_loader_options *o, m2snet_error *er
     }
     if (o->patches && o->augment.first_size_px > 0) {
         return m2s_fail(error, bad,
-                        "loader: patches are cut out of pictures at their own size: first_size_px must be 0");
+                        "loader: patches are cut out of pictures at their own size: augmentation \"released\" brings "
+                        "these to another one first; take another augmentation, or set its first_size_px to 0");
     }
     M2S_TRY(m2s_augment_check(&o->augment, error));
     M2S_TRY(m2s_mask_coding_check(&o->mask, error));

@@ -61,7 +61,12 @@ static m2snet_status measure_balanced(m2s_order *order, m2s_epoch_end end, m2sne
         return m2s_fail_memory(error, "an epoch's order", bytes);
     }
     int64_t *used = (int64_t *)(void *)(credits + order->set_count);
-    for (order->length = 0; order->length <= MAX_LENGTH; order->length++) {
+    for (int32_t s = 0; s < order->set_count; s++) { /* not to walk what is too long anyway */
+        bool hopeless = end == M2S_EPOCH_OF_LONGEST &&
+                        order->sets[s].weight * (double)MAX_LENGTH + order->set_count < (double)order->sets[s].count;
+        order->length = hopeless ? MAX_LENGTH + 1 : order->length;
+    }
+    for (; order->length <= MAX_LENGTH; order->length++) {
         int32_t s = next_set(order, credits);
         if (end == M2S_EPOCH_OF_SHORTEST && used[s] == order->sets[s].count) {
             break;

@@ -661,7 +661,7 @@ static void test_patches(void **state)
     REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_INVALID_ARGUMENT, "epoch_batches is 3");
     r.fit.epoch_batches = 0;
     r.augment.first_size_px = 352;
-    REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_INVALID_ARGUMENT, "first_size_px must be 0");
+    REFUSE(run(&r, trainer, &end, &error), M2SNET_STATUS_INVALID_ARGUMENT, "set its first_size_px to 0");
     m2snet_trainer_destroy(trainer);
     rig_end(&r);
 }

@@ -457,6 +457,15 @@ static void test_balanced(void **state)
     assert_int_equal(b, 1);
     m2s_loader_destroy(loader);
     end(&r);
+
+    /* Nor is an epoch walked that would have more than 2^30 pictures. */
+    two_sets(&r, 1e6, 1e-6);
+    r.options.sampler = M2S_SAMPLER_BALANCED;
+    r.options.epoch_end = M2S_EPOCH_OF_LONGEST;
+    m2snet_error error;
+    REFUSE(m2s_loader_create(&r.context->host, r.dataset, r.items, r.count, &r.options, &loader, &error),
+           M2SNET_STATUS_LIMIT, "2^30");
+    end(&r);
 }
 
 /* ---- what goes wrong ---- */
