@@ -22,6 +22,7 @@ typedef struct run {
     m2snet_dataset *data;
     m2snet_trainer *trainer;
     char *checkpoint, *best, *last;
+    bool stops; /* --check: where the pictures have been looked at and training would begin */
 } run;
 
 /* ---- callbacks ------------------------------------------------------------- */
@@ -57,7 +58,7 @@ static int on_phase(void *user, const m2snet_progress *progress)
         strcmp(progress->phase, "validate") == 0) {
         progress_bar_phase(&r->bar, progress);
     }
-    return 0;
+    return r->stops && strcmp(progress->phase, "load") != 0;
 }
 
 /* ---- what is trained ---------------------------------------------------------- */
@@ -131,10 +132,10 @@ static m2snet_status open_model(run *r, m2snet_error *error)
 
 static m2snet_status open_trainer(run *r, m2snet_error *error)
 {
-    m2snet_status status = open_model(r, error);
+    m2snet_status status = M2SNET_STATUS_OK;
     m2snet_lossnet_options lossnet;
 
-    if (status == M2SNET_STATUS_OK && r->set->lossnet != NULL) {
+    if (r->set->lossnet != NULL) {
         m2snet_lossnet_options_init(&lossnet);
         lossnet.family = r->set->lossnet_family;
         status = m2snet_lossnet_load_file(r->context, r->set->lossnet, &lossnet, &r->lossnet, error);
@@ -196,10 +197,15 @@ static int check_run(run *r)
     m2snet_fit_end end;
     m2snet_status status = m2snet_cancel_create(&r->cancel, &error);
     m2snet_model_info model = { .struct_size = sizeof model };
-    int32_t side = 0;
+    m2snet_model *made = NULL;
+    int32_t width = 0, height = 0;
 
     if (status == M2SNET_STATUS_OK) {
-        m2snet_cancel_request(r->cancel);
+        if (set->fit.patches && set->sizes.count == 0) {
+            r->stops = true; /* how large they are is found on the way */
+        } else {
+            m2snet_cancel_request(r->cancel);
+        }
         status = fit(r, &end, &error);
     }
     m2snet_cancel_destroy(r->cancel);
@@ -207,21 +213,32 @@ static int check_run(run *r)
     if (status != M2SNET_STATUS_CANCELLED) { /* as far as it should come */
         return library_error(NULL, &error);
     }
+    status = M2SNET_STATUS_OK;
     for (int32_t i = 0; i < set->fit.size_count; i++) {
-        side = set->fit.sizes_px[i] > side ? set->fit.sizes_px[i] : side;
+        width = height = set->fit.sizes_px[i] > width ? set->fit.sizes_px[i] : width;
     }
-    if (side == 0 && m2snet_model_get_info(r->model, &model, &error) == M2SNET_STATUS_OK) {
-        side = model.input_width; /* patches of the pictures' size: about as large */
+    if (width ==
+        0) { /* patches as large as the pictures, which the run has looked at: the models made are of their size */
+        status = m2snet_trainer_model(r->trainer, 0, &made, &error);
+        if (status == M2SNET_STATUS_OK) {
+            status = m2snet_model_get_info(made, &model, &error);
+        }
+        width = model.input_width;
+        height = model.input_height;
+        m2snet_model_destroy(made);
     }
-    status = m2snet_trainer_plan_info(r->trainer, set->fit.batch, side, side, &plan, &error);
+    if (status == M2SNET_STATUS_OK) {
+        status = m2snet_trainer_plan_info(r->trainer, set->fit.batch, height, width, &plan, &error);
+    }
     if (status == M2SNET_STATUS_OK) {
         status = m2snet_trainer_get_info(r->trainer, &info, &error);
     }
     if (status != M2SNET_STATUS_OK) {
         return library_error(NULL, &error);
     }
-    progress_bar_line(&r->bar, "a step of %d pictures of %d px: %.0f MB beside %.0f MB of state%s; nothing was written",
-                      (int)set->fit.batch, (int)side, (double)plan.arena_bytes * 1e-6, (double)info.state_bytes * 1e-6,
+    progress_bar_line(&r->bar, "a step of %d %s of %d x %d px: %.0f MB beside %.0f MB of state%s; nothing was written",
+                      (int)set->fit.batch, set->fit.patches ? "patches" : "pictures", (int)width, (int)height,
+                      (double)plan.arena_bytes * 1e-6, (double)info.state_bytes * 1e-6,
                       set->trainer.recompute ? "" : " (--recompute needs less)");
     return EXIT_DONE;
 }
@@ -315,7 +332,10 @@ static int train(run *r)
     m2snet_status status = open_train_context(r, &error);
 
     if (status == M2SNET_STATUS_OK) {
-        r->data = open_data(r->set, r->context, &control, &r->bar);
+        status = open_model(r, &error);
+    }
+    if (status == M2SNET_STATUS_OK) {
+        r->data = open_data(r->set, r->context, r->model, &control, &r->bar);
         if (r->data == NULL) {
             return EXIT_FAILED;
         }

@@ -66,9 +66,13 @@ char *settings_json(const settings *set);
 
 /* ---- train_data.c ---- */
 
-/* The data set in its parts, checked: findings and near-duplicates are printed. NULL after a complaint. */
-m2snet_dataset *open_data(const settings *set, m2snet_context *context, const m2snet_control *control,
-                          progress_bar *bar);
+/* The data set in its parts, checked: findings and near-duplicates are printed. model: says what masks look like where
+ * the settings do not. NULL after a complaint. */
+m2snet_dataset *open_data(const settings *set, m2snet_context *context, const m2snet_model *model,
+                          const m2snet_control *control, progress_bar *bar);
+/* Gray levels of classes that the model's configuration has, without the background's; returns their number, 0 where it
+ * has none. */
+int32_t model_labels(const m2snet_model *model, uint8_t labels[M2SNET_MAX_LABELS]);
 
 /* ---- train_log.c ---- */
 

@@ -107,21 +107,50 @@ static bool is_harmful(m2snet_finding_kind kind)
            kind == M2SNET_FINDING_MASK_CODED_01 || kind == M2SNET_FINDING_MASK_LABEL;
 }
 
-static m2snet_status lint(const settings *set, m2snet_dataset *data, const m2snet_control *control, progress_bar *bar,
-                          bool *good, m2snet_error *error)
+int32_t model_labels(const m2snet_model *model, uint8_t labels[M2SNET_MAX_LABELS])
 {
-    uint8_t labels[MAX_LABELS];
+    m2snet_model_info info = { .struct_size = sizeof info };
+    int32_t count = 0;
+
+    if (m2snet_model_get_info(model, &info, NULL) != M2SNET_STATUS_OK ||
+        strstr(info.config_json, "\"labels\":[") == NULL) { /* no text has that: its quotes would be escaped */
+        return 0;
+    }
+    for (int32_t i = info.softmax ? 1 : 0; i < info.classes && count < M2SNET_MAX_LABELS; i++) {
+        labels[count++] = (uint8_t)m2snet_model_class_label(model, i);
+    }
+    return count;
+}
+
+/* As training will understand masks: by the settings, else by the model. */
+static void set_labels(const settings *set, const m2snet_model *model, uint8_t labels[M2SNET_MAX_LABELS],
+                       m2snet_lint_options *options)
+{
+    m2snet_model_info info = { .struct_size = sizeof info };
+
+    options->label_count = set->labels.count;
+    options->background_label = set->fit.background_label;
+    for (int32_t i = 0; i < set->labels.count; i++) {
+        labels[i] = (uint8_t)set->labels.items[i];
+    }
+    if (set->labels.count == 0 && m2snet_model_get_info(model, &info, NULL) == M2SNET_STATUS_OK &&
+        (info.softmax != 0) == (set->objective.softmax != 0)) {
+        options->label_count = model_labels(model, labels);
+        options->background_label = options->label_count > 0 ? m2snet_model_class_label(model, -1) : -1;
+    }
+    options->labels = options->label_count > 0 ? labels : NULL;
+}
+
+static m2snet_status lint(const settings *set, m2snet_dataset *data, const m2snet_model *model,
+                          const m2snet_control *control, progress_bar *bar, bool *good, m2snet_error *error)
+{
+    uint8_t labels[M2SNET_MAX_LABELS];
     m2snet_lint_options options;
     int32_t harmful = 0, others = 0;
 
     m2snet_lint_options_init(&options);
     options.control = *control;
-    for (int32_t i = 0; i < set->labels.count; i++) {
-        labels[i] = (uint8_t)set->labels.items[i];
-    }
-    options.labels = set->labels.count > 0 ? labels : NULL;
-    options.label_count = set->labels.count;
-    options.background_label = set->fit.background_label;
+    set_labels(set, model, labels, &options);
     m2snet_status status = m2snet_dataset_lint(data, &options, error);
     for (int32_t i = 0; status == M2SNET_STATUS_OK && i < m2snet_dataset_finding_count(data); i++) {
         m2snet_finding finding = { .struct_size = sizeof finding };
@@ -185,15 +214,15 @@ static m2snet_status report_duplicates(const settings *set, const m2snet_dataset
     return status;
 }
 
-static m2snet_status prepare(const settings *set, m2snet_dataset *data, const m2snet_control *control,
-                             progress_bar *bar, bool *good, m2snet_error *error)
+static m2snet_status prepare(const settings *set, m2snet_dataset *data, const m2snet_model *model,
+                             const m2snet_control *control, progress_bar *bar, bool *good, m2snet_error *error)
 {
     bool hash = set->duplicates != CHECK_OFF || set->group_duplicates;
     m2snet_duplicates_options options;
     m2snet_status status = add_sets(set, data, error);
 
     if (status == M2SNET_STATUS_OK && set->lint != CHECK_OFF) {
-        status = lint(set, data, control, bar, good, error);
+        status = lint(set, data, model, control, bar, good, error);
     }
     if (status == M2SNET_STATUS_OK && *good && hash) {
         m2snet_duplicates_options_init(&options);
@@ -211,8 +240,8 @@ static m2snet_status prepare(const settings *set, m2snet_dataset *data, const m2
     return status;
 }
 
-m2snet_dataset *open_data(const settings *set, m2snet_context *context, const m2snet_control *control,
-                          progress_bar *bar)
+m2snet_dataset *open_data(const settings *set, m2snet_context *context, const m2snet_model *model,
+                          const m2snet_control *control, progress_bar *bar)
 {
     m2snet_dataset *data = NULL;
     m2snet_error error;
@@ -220,7 +249,7 @@ m2snet_dataset *open_data(const settings *set, m2snet_context *context, const m2
     m2snet_status status = m2snet_dataset_create(context, &data, &error);
 
     if (status == M2SNET_STATUS_OK) {
-        status = prepare(set, data, control, bar, &good, &error);
+        status = prepare(set, data, model, control, bar, &good, &error);
     }
     progress_bar_clear(bar);
     if (status != M2SNET_STATUS_OK) {

@@ -139,22 +139,50 @@ static void write_curves(FILE *page, const train_log *log)
 
 /* ---- samples ---- */
 
-/* 0 or 255 at one byte a pixel; the result's data is malloc memory. */
-static m2snet_image binary(const m2snet_image *mask)
+/* What masks say: gray levels of classes, or one class from a level on. */
+typedef struct coding {
+    uint8_t labels[M2SNET_MAX_LABELS];
+    int32_t label_count; /* 0: one class */
+    int32_t threshold;
+} coding;
+
+/* 255 where the mask has class `which` of the coding, else 0, at one byte a pixel; the result's data is malloc memory.
+ */
+static m2snet_image inside(const m2snet_image *mask, const coding *code, int32_t which)
 {
     ptrdiff_t width = mask->width, stride = mask->row_stride_bytes;
     int channels = mask->format == M2SNET_PIXEL_RGB8 ? 3 : mask->format == M2SNET_PIXEL_GRAY16 ? 2 : 1;
     uint8_t *pixels = must_alloc((size_t)width * (size_t)mask->height);
+    bool is_label = code->label_count > 0;
 
     stride = stride == 0 ? width * channels : stride;
     for (ptrdiff_t y = 0; y < mask->height; y++) {
         const uint8_t *row = (const uint8_t *)mask->data + y * stride;
-        for (ptrdiff_t x = 0; x < width; x++) { /* of 16 bits the high byte */
-            uint8_t value = row[x * channels + (channels == 2)];
-            pixels[y * width + x] = value >= 128 ? 255 : 0;
+        for (ptrdiff_t x = 0; x < width; x++) { /* of 16 bits the high byte, of labels the low one */
+            uint8_t value = row[x * channels + (channels == 2 && !is_label)];
+            bool is_inside = is_label ? value == code->labels[which] : value >= code->threshold;
+            pixels[y * width + x] = is_inside ? 255 : 0;
         }
     }
     return (m2snet_image){ .data = pixels, .width = mask->width, .height = mask->height, .format = M2SNET_PIXEL_GRAY8 };
+}
+
+/* Outlines of all classes, drawn into *picture. */
+static m2snet_status outline(m2snet_context *context, m2snet_image *picture, const m2snet_image *mask,
+                             const coding *code, uint32_t rgb, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (int32_t i = 0; status == M2SNET_STATUS_OK && (i == 0 || i < code->label_count); i++) {
+        m2snet_image drawn = { 0 }, of_class = inside(mask, code, i);
+        status = m2snet_image_overlay(context, picture, &of_class, rgb, picture->width / 160 + 1, &drawn, error);
+        free((void *)(uintptr_t)of_class.data);
+        if (status == M2SNET_STATUS_OK) {
+            m2snet_image_release(picture);
+            *picture = drawn;
+        }
+    }
+    return status;
 }
 
 /* Small enough for a page; data in malloc memory. */
@@ -174,33 +202,33 @@ static m2snet_status shrink(m2snet_context *context, const m2snet_image *image, 
 }
 
 static m2snet_status write_sample(FILE *page, m2snet_context *context, m2snet_session *session,
-                                  const m2snet_dataset_item *item, m2snet_error *error)
+                                  const m2snet_dataset_item *item, const coding *code,
+                                  const m2snet_predict_options *predict, m2snet_error *error)
 {
-    m2snet_image picture = { 0 }, mask = { 0 }, truth = { 0 }, first = { 0 }, second = { 0 }, small = { 0 };
+    static const coding binary = { .threshold = 1 };
+    m2snet_image picture = { 0 }, mask = { 0 }, small = { 0 };
     m2snet_result *result = NULL;
     m2snet_status status = m2snet_image_read_file(context, item->image_path, NULL, &picture, error);
 
     if (status == M2SNET_STATUS_OK) {
-        status = m2snet_predict(session, &picture, NULL, &result, error);
+        status = m2snet_predict(session, &picture, predict, &result, error);
     }
     if (status == M2SNET_STATUS_OK && item->mask_path != NULL) {
         status = m2snet_image_read_file(context, item->mask_path, NULL, &mask, error);
     }
-    int32_t line = picture.width / 160 + 1;
     if (status == M2SNET_STATUS_OK && mask.data != NULL) {
-        truth = binary(&mask);
-        status = m2snet_image_overlay(context, &picture, &truth, TRUTH_RGB, line, &first, error);
+        status = outline(context, &picture, &mask, code, TRUTH_RGB, error);
     }
     if (status == M2SNET_STATUS_OK) {
-        const m2snet_image found = { .data = m2snet_result_mask(result),
+        bool maps = code->label_count > 0;
+        const m2snet_image found = { .data = maps ? m2snet_result_labels(result) : m2snet_result_mask(result),
                                      .width = picture.width,
                                      .height = picture.height,
                                      .format = M2SNET_PIXEL_GRAY8 };
-        status = m2snet_image_overlay(context, first.data != NULL ? &first : &picture, &found, PREDICTION_RGB, line,
-                                      &second, error);
+        status = outline(context, &picture, &found, maps ? code : &binary, PREDICTION_RGB, error);
     }
     if (status == M2SNET_STATUS_OK) {
-        status = shrink(context, &second, &small, error);
+        status = shrink(context, &picture, &small, error);
     }
     if (status == M2SNET_STATUS_OK) {
         fputs("<figure>", page);
@@ -210,9 +238,6 @@ static m2snet_status write_sample(FILE *page, m2snet_context *context, m2snet_se
         fputs("</figcaption></figure>\n", page);
     }
     free((void *)(uintptr_t)small.data);
-    free((void *)(uintptr_t)truth.data);
-    m2snet_image_release(&second);
-    m2snet_image_release(&first);
     m2snet_image_release(&mask);
     m2snet_image_release(&picture);
     m2snet_result_destroy(result);
@@ -224,6 +249,8 @@ static m2snet_status write_samples(FILE *page, const settings *set, m2snet_conte
                                    const m2snet_dataset *data, m2snet_error *error)
 {
     int32_t total = m2snet_dataset_part_count(data, M2SNET_PART_VALIDATION), seen = 0, written = 0;
+    coding code = { .threshold = set->fit.mask_threshold != 0 ? set->fit.mask_threshold : 128 };
+    m2snet_predict_options predict;
     m2snet_session_options options;
     m2snet_model *model = NULL;
     m2snet_session *session = NULL;
@@ -235,7 +262,11 @@ static m2snet_status write_samples(FILE *page, const settings *set, m2snet_conte
     options.precision = set->trainer.precision;
     if (status == M2SNET_STATUS_OK) {
         status = m2snet_session_create(model, &options, &session, error);
+        code.label_count = model_labels(model, code.labels);
     }
+    m2snet_predict_options_init(&predict); /* as the validation does */
+    predict.label_map = code.label_count > 0;
+    predict.tiles = set->fit.patches;
     fputs("<h2>Pictures of the validation</h2>\n<p>Green: the mask. Yellow: what the network finds.</p>\n"
           "<div class=\"pictures\">\n",
           page);
@@ -244,7 +275,7 @@ static m2snet_status write_samples(FILE *page, const settings *set, m2snet_conte
         status = m2snet_dataset_get_item(data, i, &item, error);
         if (status == M2SNET_STATUS_OK && item.part == M2SNET_PART_VALIDATION) {
             if ((int64_t)seen * set->samples >= (int64_t)written * total) {
-                status = write_sample(page, context, session, &item, error);
+                status = write_sample(page, context, session, &item, &code, &predict, error);
                 written++;
             }
             seen++;

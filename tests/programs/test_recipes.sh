@@ -8,12 +8,14 @@ recipes=0
 for recipe in "$M2SNET_SOURCE_DIR"/docs/recipes/*.json; do
     run 0 train --recipe "$recipe" --data "$data/demo-polyps" --check --threads 1 --workers 1
     says '^[0-9]+ parameters; [34] pictures train, [12] validate'
-    says '^a step of 16 pictures of 352 px: [0-9]+ MB beside [0-9]+ MB of state .*nothing was written'
+    what='pictures of 352 x 352 px'
     case $recipe in
-    *nnunet*) [ "$(value "$recipe" learning-rate momentum clip-norm | tr '\n' ' ')" = '0.01 0.99 12 ' ] ||
+    *nnunet*) what='patches of 512 x 512 px' # the median picture's size, rounded and capped
+        [ "$(value "$recipe" learning-rate momentum clip-norm | tr '\n' ' ')" = '0.01 0.99 12 ' ] ||
         complain "$recipe: rate, momentum and clipping are not nnU-Net's" ;;
     *) [ "$(value "$recipe" learning-rate)" = 0.05 ] || complain "$recipe: the paper's rate is 0.05" ;;
     esac
+    says "^a step of 16 $what: [0-9]+ MB beside [0-9]+ MB of state .*nothing was written"
     value "$recipe" comment >/dev/null
     recipes=$((recipes + 1))
     grep -q "$(basename "$recipe")" "$M2SNET_SOURCE_DIR/docs/recipes/README.md" ||

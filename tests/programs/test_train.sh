@@ -128,6 +128,31 @@ says '11 pictures train, 0 validate'
 there "$work/s/last.safetensors"
 absent "$work/s/best.safetensors"
 
+# A model that knows the gray levels of its classes: masks are looked over, and shown, by these. Without them masks of 0 and
+# 1 would pass for badly coded ones.
+run 0 train "${tiny[@]}" --network "${network%?},\"labels\":[1]}" --epochs 1 --output "$work/t"
+coded() { # FOLDER THRESHOLD: the network's label maps of the pictures are its masks
+    mkdir -p "$work/$1/masks"
+    cp -r "$pairs/images" "$work/$1"
+    run 0 segment --model "$work/t/last.safetensors" --labels --threshold "$2" --output "$work/$1/maps" "$pairs/images"
+    for path in "$work/$1/maps"/*_labels.png; do mv "$path" "$work/$1/masks/$(basename "$path" _labels.png).png"; done
+    run 0 train "${settings[@]:4}" --preset finetune --model "$work/t/last.safetensors" --data "$work/$1" --lint stop \
+        --learning-rate 0 --epochs 1 --samples 2 --output "$work/$1/run"
+}
+shown() { grep -o 'data:image/png[^"]*' "$work/$1/run/index.html"; }
+coded coded 0.2
+coded blank 1
+[ "$(shown coded | wc -l)" -eq 2 ] || complain "the page should show two pictures"
+[ "$(shown coded)" != "$(shown blank)" ] || complain "masks of gray level 1 are not on the page"
+run 1 train "${settings[@]}" --data "$work/coded" --lint stop --epochs 1 --output "$work/none"
+errs 'coded 0 and 1'
+
+# What a step needs is said of patches of the size that the run would have.
+run 0 train "${tiny[@]}" --preset finetune --sizes 352 --check
+says '^a step of 2 pictures of 352 x 352 px: '
+run 0 train --preset nnunet --network "$network" --data "$pairs" --batch 2 --lint off --threads 1 --check
+says '^a step of 2 patches of 512 x 512 px: '
+
 # A rate that diverges ends with a sentence; the disk that is full, too.
 run 1 train "${tiny[@]}" --epochs 50 --learning-rate 1000000 --clip-norm 0 --output "$work/m"
 errs 'diverged'
