@@ -456,6 +456,9 @@ int main(int argc, char **argv)
             }
         }
     }
+    if (set.list && (set.tensors || set.features || set.selftest || set.quiet || set.run.width != 0)) {
+        return usage_error("--list goes with --json alone: the other options are of a file");
+    }
     if (argc - optind != (set.list ? 0 : 1)) {
         return usage_error(set.list ? "--list takes no file" : "expected one model file");
     }

@@ -105,6 +105,18 @@ typedef struct engine_handles {
     m2snet_model_info info;
 } engine_handles;
 
+static bool has_feature(const m2snet_model *model, const char *name)
+{
+    m2snet_feature_info info = { .struct_size = sizeof(info) };
+
+    for (int32_t i = 0; i < m2snet_model_feature_count(model); i++) {
+        if (m2snet_model_feature_info(model, i, &info, NULL) == M2SNET_STATUS_OK && strcmp(info.name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int open_engine(settings *set, m2snet_cancel *cancel, engine_handles *engine)
 {
     m2snet_model_options options;
@@ -133,6 +145,10 @@ static int open_engine(settings *set, m2snet_cancel *cancel, engine_handles *eng
     if (set->features != NULL) {
         set->predict.features = set->feature_names;
         set->predict.feature_count = sheet_names(engine->model, set->feature_names);
+    }
+    if (set->predict.gradcam != NULL && !has_feature(engine->model, set->predict.gradcam)) {
+        return usage_error("--gradcam %s: the network has no such tensor; m2snet-info --features %s lists them",
+                           set->predict.gradcam, set->run.model);
     }
     if (set->predict.class_index >= engine->info.classes) {
         return usage_error("--class %d: %s has classes 0 to %d", set->predict.class_index, set->run.model,

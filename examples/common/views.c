@@ -37,9 +37,9 @@ bool parse_view_option(int option, const char *text, run_options *run, view_opti
     case OPTION_TILES:
         views->tiles = true;
         if (strcmp(text, "auto") == 0) {
+            run->width = run->height = 0; /* whatever an earlier one said */
             return true;
         }
-        views->tile_size = true;
         return parse_size("--tiles", text, &run->width, &run->height);
     case OPTION_TILE_STEP:
         return parse_number("--tile-step", text, 0.05, 1.0, &views->tile_step);

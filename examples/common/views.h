@@ -9,9 +9,8 @@ typedef struct view_options {
     m2snet_session *sessions[M2SNET_MAX_ENSEMBLE]; /* of the models after the first, once they are open */
     const char *models[M2SNET_MAX_ENSEMBLE];       /* their files */
     int model_count;
-    bool tiles;
-    bool tile_size; /* --tiles gave one, which is then the run's input size */
-    bool size;      /* --size was given */
+    bool tiles; /* a size that was given with it is the run's input size */
+    bool size;  /* --size was given */
     double tile_step;
     m2snet_mirror mirror;
 } view_options;

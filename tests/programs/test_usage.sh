@@ -67,6 +67,11 @@ run 2 segment --model "$model" --input-npy "$work/a.npy" --logits-npy "$work/b.n
 run 2 segment --model "$model" --input-npy "$work/a.npy" --logits-npy "$work/b.npy" "$picture"
 run 2 info "$model" "$model"
 run 2 info --list "$model"
+for option in --features --tensors --selftest --size=64 --quiet; do
+    run 2 info --list $option
+    errs 'goes with --json alone'
+    silent
+done
 run 2 convert "$model"
 run 2 convert --dtype f8 "$model" "$work/none"
 errs '--dtype: expected f32, f16 or bf16'
