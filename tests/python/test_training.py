@@ -100,13 +100,7 @@ class SameAsC(Folder):
             self.skipTest("m2snet-train is not here")
         out = self.path("run")
         options = "--preset compact --max-steps 5 --batch 2 --sizes 64,96 --split none --seed 11 --quiet --samples 0"
-        options += " --epochs 4"
-        command = [program, "--data", common.POLYPS, "--model", common.MODEL, "--output", out, *options.split()]
-        done = subprocess.run(command, capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        steps = [line.split(",") for line in (pathlib.Path(out) / "steps.csv").read_text().splitlines()]
-        column = steps[0].index("loss")
-        expected = [float(line[column]) for line in steps[1:]]
+        expected = self.losses_of(program, out, options + " --epochs 4")
         self.assertEqual(len(expected), 5)
 
         rows = []
@@ -122,7 +116,7 @@ class SameAsC(Folder):
             on_step=rows.append,
         )
         self.assertEqual(fit.end, "steps")
-        self.assertEqual([float(f"{row.loss:.9g}") for row in rows], [float(f"{value:.9g}") for value in expected])
+        self.assertEqual([float(f"{row.loss:.9g}") for row in rows], expected)
         # The first epoch's model, and the state after five steps.
         mine, theirs = (m2snet.Model.load(path) for path in (self.path("last.safetensors"), f"{out}/last.safetensors"))
         np.testing.assert_array_equal(mine.run(batch()[0]), theirs.run(batch()[0]))
@@ -131,6 +125,40 @@ class SameAsC(Folder):
         self.assertEqual(other.info.step, 5)
         self.assertEqual(weights(trainer.model(), self.folder), weights(other.model(), self.folder))
         self.assertNotEqual(weights(trainer.model(), self.folder), weights(mine, self.folder))
+
+    def test_nnunet_of_the_program(self):
+        """What the preset sets there, piece by piece, as docs/training.md says."""
+        program = os.path.join(os.environ.get("M2SNET_BIN_DIR", ""), "m2snet-train")
+        if not os.path.exists(program):
+            self.skipTest("m2snet-train is not here")
+        options = "--preset nnunet --batch 2 --sizes 64 --split none --seed 11 --quiet --samples 0 --epoch-batches 3"
+        expected = self.losses_of(program, self.path("run"), options + " --epochs 1")
+        self.assertEqual(len(expected), 3)
+
+        rows = []
+        objective = m2snet.objectives.Objective("nnunet")
+        trainer = m2snet.Trainer(m2snet.Model.load(common.MODEL), "nnunet", objective=objective, seed=11)
+        trainer.fit(
+            polyps(None),
+            epochs=1,
+            batch=2,
+            sizes=[64],
+            patches=True,
+            augment="nnunet",
+            mask_binarize=True,
+            sampler="random",
+            epoch_batches=3,
+            on_step=rows.append,
+        )
+        self.assertEqual([float(f"{row.loss:.9g}") for row in rows], expected)
+
+    def losses_of(self, program, out, options):
+        command = [program, "--data", common.POLYPS, "--model", common.MODEL, "--output", out, *options.split()]
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        steps = [line.split(",") for line in (pathlib.Path(out) / "steps.csv").read_text().splitlines()]
+        column = steps[0].index("loss")
+        return [float(f"{float(line[column]):.9g}") for line in steps[1:]]
 
 
 class Steps(Folder):

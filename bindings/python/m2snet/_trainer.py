@@ -183,7 +183,7 @@ class Trainer(Owner):
     """Trains a copy of a model's weights; the model stays as it is. For one thread at a time.
 
     What is None is as the preset says: "paper", "released" (one rate for all), "compact" (from random weights),
-    "finetune" (a few pictures, gentle) or "nnunet" (nnU-Net's).
+    "finetune" (a few pictures, gentle) or "nnunet" (nnU-Net's; docs/training.md has what goes with it).
 
     objective: an objectives.Objective; None = the paper's.
     supervision: "final", or the decoder's coarser maps too: "equal" or "halving" weights (deep supervision).
