@@ -13,6 +13,11 @@
 
 #define SIDE      64
 #define MOST_ROWS 512
+#if defined(__SANITIZE_ADDRESS__)
+#define STRIDE 5 /* of tensors: the same code for each */
+#else
+#define STRIDE 1
+#endif
 
 typedef struct engine {
     m2snet_context *context;
@@ -184,7 +189,7 @@ static void test_gradcam(void **state)
     OK(m2snet_image_read_file(cpu.context, DEMO_IMAGE, NULL, &whole, &error));
     OK(m2snet_image_resize(cpu.context, &whole, &picture, &error));
     m2snet_image_release(&whole);
-    for (size_t i = 0; i < COUNT(names); i++) {
+    for (size_t i = 0; i < COUNT(names); i += STRIDE) {
         double distance = 0.0, norm = 0.0, peak = 0.0;
         m2snet_predict_options_init(&o);
         o.gradcam = names[i];
@@ -207,7 +212,7 @@ static void test_gradcam(void **state)
         m2snet_result_destroy(fast);
         m2snet_result_destroy(oracle);
     }
-    assert_true(compared >= (int)COUNT(names) - 2); /* a map may be 0 everywhere, but hardly each */
+    assert_true(compared >= (int)(COUNT(names) / STRIDE) - 2); /* a map may be 0 everywhere, but hardly each */
     /* Without a mask: of the whole input, and still no error. */
     m2snet_predict_options_init(&o);
     o.gradcam = "x4_x3";
