@@ -16,7 +16,7 @@
 
 static const char steps_header[] =
     "step,epoch,batch,updates,loss,bce,iou,dice,cross_entropy,lossnet,grad_norm,rate,finite,images,height,width,"
-    "milliseconds,waiting_milliseconds\n";
+    "milliseconds,waiting_milliseconds,loss_scale\n";
 static const char epochs_header[] =
     "epoch,step,updates,loss,bce,iou,dice,cross_entropy,lossnet,rate,images,bad_steps,unreadable,seconds,"
     "waiting_seconds,validation_dice,validation_iou,validation_images,validation_seconds,is_best\n";
@@ -206,8 +206,8 @@ static void write_step(train_log *log, const m2snet_train_row *row)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         put_number(log->steps, numbers[i]);
     }
-    fprintf(log->steps, ",%d,%d,%d,%d,%.3f,%.3f\n", (int)row->finite, (int)row->images, (int)row->height,
-            (int)row->width, row->milliseconds, row->waiting_milliseconds);
+    fprintf(log->steps, ",%d,%d,%d,%d,%.3f,%.3f,%.0f\n", (int)row->finite, (int)row->images, (int)row->height,
+            (int)row->width, row->milliseconds, row->waiting_milliseconds, row->loss_scale);
     if (fflush(log->steps) != 0) {
         failed(log, log->steps_path);
     }
@@ -272,7 +272,11 @@ void log_step(train_log *log, const m2snet_train_row *row)
     log->seen_ms = 0.99 * log->seen_ms + row->milliseconds + row->waiting_milliseconds;
     write_step(log, row);
     keep_step(log, (double)row->step, row->finite ? row->loss : NAN, row->rate);
-    if (!row->finite) {
+    if (!row->finite && isfinite(row->loss) &&
+        row->loss_scale > 1.0) { /* a step or two, now and then: as it should be */
+        progress_bar_line(log->bar, "step %" PRId64 ": a gradient is beyond F16 at loss scale %.0f: skipped, now %.0f",
+                          row->step, row->loss_scale, 0.5 * row->loss_scale);
+    } else if (!row->finite) {
         progress_bar_clear(log->bar);
         complain("step %" PRId64 " (epoch %" PRId64 ", batch %" PRId64
                  "): loss or gradient is not finite (learning rate "

@@ -368,8 +368,9 @@ typedef struct m2snet_session m2snet_session;
 typedef enum m2snet_precision {
     M2SNET_PRECISION_F32 = 0,
     M2SNET_PRECISION_F64 = 1,  /* backend "ref" only: the oracle */
-    M2SNET_PRECISION_F16 = 2,  /* backend "cuda", predictions: activations and weights of convolutions are F16, */
-    M2SNET_PRECISION_BF16 = 3, /* or BF16; sums are F32, as are input and logits */
+    M2SNET_PRECISION_F16 = 2,  /* backend "cuda": activations and weights of convolutions are F16, */
+    M2SNET_PRECISION_BF16 = 3, /* or BF16; sums are F32, as are input and logits and, in training, parameters, their
+                                * gradients, statistics and losses */
     M2SNET_PRECISION_TF32 = 4  /* backend "cuda": F32, but factors of convolutions have 10 bits of fraction */
 } m2snet_precision;
 
@@ -1193,7 +1194,10 @@ typedef struct m2snet_trainer_options {
     int32_t max_bad_steps;          /* a step whose loss or gradient is not finite changes nothing; so many of them
                                      * in a row end the training with DIVERGED. 10; at least 1 */
     uint64_t seed;                  /* of batches and augmentation */
-    m2snet_precision precision;     /* F32; F64 on backend "ref", TF32 on "cuda" */
+    m2snet_precision precision;     /* F32; F64 on backend "ref"; F16, BF16 and TF32 on "cuda". In F16 gradients are
+                                     * made times a loss scale, 65536 at first: a step whose gradients overflow
+                                     * although its loss is finite is skipped, and halves it; 2000 others in a row
+                                     * double it. Only at 1 does such a step count as one of max_bad_steps */
     int32_t max_plans;              /* compiled shapes kept, 1..64; 8 */
     uint64_t memory_limit_bytes;    /* cap on the scratch of a step; 0: none */
     m2snet_supervision supervision; /* FINAL */
@@ -1228,11 +1232,13 @@ typedef struct m2snet_train_row {
     int32_t images, height, width;
     double milliseconds;         /* of the step */
     double waiting_milliseconds; /* for its pictures */
+    double loss_scale;           /* that this step's gradients were made with; 1 but for F16 */
 } m2snet_train_row;
 
 /* One step with the caller's batch: images (n, h, w, 3) normalised, masks (n, h, w, classes) 0..1, any strides. rate:
  * the head's learning rate; negative: the schedule's. row and control may be NULL. A step that is not finite is
- * skipped, with OK and row->finite 0; the last of max_bad_steps in a row gives DIVERGED. */
+ * skipped, with OK and row->finite 0; the last of max_bad_steps in a row gives DIVERGED. In F16 the loss scale is to
+ * blame (and halved, and bad_steps stays) where row->loss is finite and row->loss_scale above 1. */
 M2SNET_API m2snet_status m2snet_trainer_step(m2snet_trainer *trainer, const m2snet_tensor *images,
                                              const m2snet_tensor *masks, double rate, m2snet_train_row *row,
                                              const m2snet_control *control, m2snet_error *error);

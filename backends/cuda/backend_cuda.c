@@ -273,7 +273,7 @@ fail:
 
 static bool supports(const m2s_device *device, const m2s_graph *graph, const m2s_node *node, char *why)
 {
-    const char *reason = m2s_cuda_missing(graph, node, M2SNET_DTYPE_F32);
+    const char *reason = m2s_cuda_missing(graph, node);
 
     (void)device;
     if (reason != NULL && why != NULL) {

@@ -2,10 +2,11 @@
  * Convolutions and their two gradients: what the plan compiler asks for, and who provides it. cuDNN where it is there
  * and can (conv_cudnn.c), else own plain kernels (conv_direct.cu), which can all.
  *
- * x (n, h, w, c), y (n, oh, ow, oc) and weights (oc, kh, kw, c / groups) are dense and of the storage type; bias is
- * F32. FORWARD       y = relu(conv(x, weights) + bias + residual), residual of y's shape; each but conv may be absent
+ * x (n, h, w, c), y (n, oh, ow, oc), weights (oc, kh, kw, c / groups) and bias are dense and of the storage type; sums
+ * are F32, or better.
+ *   FORWARD       y = relu(conv(x, weights) + bias + residual), residual of y's shape; each but conv may be absent
  *   GRAD_X        x = the adjoint of conv, applied to y
- *   GRAD_WEIGHTS  weights = sum over n, oh, ow of y times x; F32 only */
+ *   GRAD_WEIGHTS  weights = sum over n, oh, ow of y times x */
 #ifndef M2S_BACKENDS_CUDA_CONV_H
 #define M2S_BACKENDS_CUDA_CONV_H
 

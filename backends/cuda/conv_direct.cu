@@ -128,11 +128,11 @@ template <class T> struct grad_x_body {
 
 /* A block for every weight's place in the window and every LANES input channels of one result channel: threads share
  * the pixels, then meet. Rows are summed in float, all else in double. */
-struct grad_weights_body {
+template <class T> struct grad_weights_body {
     static constexpr int phases = 2;
     m2s_conv_problem p;
-    const float *x, *y;
-    float *weights;
+    const T *x, *y;
+    T *weights;
 
     M2S_HD void run(int phase, const m2s_thread &t, char *shared) const
     {
@@ -148,17 +148,17 @@ struct grad_weights_body {
                 if (sy < 0 || sy >= p.h) {
                     continue;
                 }
-                const float *src = x + ((int64_t)(row / p.oh) * p.h + sy) * p.w * p.c + group * ic + channel;
-                const float *diff = y + (int64_t)row * p.ow * p.oc + o;
+                const T *src = x + ((int64_t)(row / p.oh) * p.h + sy) * p.w * p.c + group * ic + channel;
+                const T *diff = y + (int64_t)row * p.ow * p.oc + o;
                 float part[LANES] = {};
                 for (int ox = 0; ox < p.ow; ox++) {
                     const int sx = ox * p.stride - p.pad + kx * p.dilation;
                     if (sx < 0 || sx >= p.w) {
                         continue;
                     }
-                    const float value = diff[(int64_t)ox * p.oc];
+                    const float value = m2s_to_float(diff[(int64_t)ox * p.oc]);
                     for (int j = 0; j < LANES; j++) {
-                        part[j] += value * src[(int64_t)sx * p.c + (j < lanes ? j : 0)];
+                        part[j] += value * m2s_to_float(src[(int64_t)sx * p.c + (j < lanes ? j : 0)]);
                     }
                 }
                 for (int j = 0; j < LANES; j++) {
@@ -173,7 +173,7 @@ struct grad_weights_body {
             for (int i = 0; i < t.threads; i++) {
                 sum += sums[i * LANES + t.thread];
             }
-            weights[(((int64_t)o * p.kh + ky) * p.kw + kx) * ic + channel + t.thread] = (float)sum;
+            weights[(((int64_t)o * p.kh + ky) * p.kw + kx) * ic + channel + t.thread] = m2s_from_float<T>((float)sum);
         }
     }
 };
@@ -193,6 +193,14 @@ static int launch_stored(const m2s_prepared_conv *conv, const m2s_cuda_call *cal
                                  places(p.n, p.oh, p.ow, p.groups, p.oc / p.groups) };
         return m2s_cuda_launch(call, body, m2s_cuda_blocks(call, body.count, THREADS), THREADS, 0);
     }
+    if (p.kind == M2S_CONV_GRAD_WEIGHTS) {
+        const int parts = (p.c / p.groups + LANES - 1) / LANES;
+        const grad_weights_body<T> body = { p, static_cast<const T *>(data->x), static_cast<const T *>(data->y),
+                                            static_cast<T *>(data->weights) };
+        const int rows = p.n * p.oh, threads = rows < LANES ? LANES : rows < 32 ? rows : 32;
+        return m2s_cuda_launch(call, body, m2s_cuda_grid{ parts * p.kh * p.kw, p.oc, 1 }, threads,
+                               (size_t)threads * LANES * sizeof(double));
+    }
     grad_x_body<T> body = { p, static_cast<const T *>(data->y), static_cast<const T *>(data->weights),
                             static_cast<T *>(data->x), places(p.n, p.h, p.w, p.groups, p.c / p.groups) };
     return m2s_cuda_launch(call, body, m2s_cuda_blocks(call, body.count, THREADS), THREADS, 0);
@@ -202,14 +210,6 @@ static int launch(const m2s_prepared_conv *conv, const m2s_cuda_call *call, cons
 {
     const m2s_conv_problem &p = conv->problem;
 
-    if (p.kind == M2S_CONV_GRAD_WEIGHTS) {
-        const int parts = (p.c / p.groups + LANES - 1) / LANES;
-        grad_weights_body body = { p, static_cast<const float *>(data->x), static_cast<const float *>(data->y),
-                                   static_cast<float *>(data->weights) };
-        const int rows = p.n * p.oh, threads = rows < LANES ? LANES : rows < 32 ? rows : 32;
-        return m2s_cuda_launch(call, body, m2s_cuda_grid{ parts * p.kh * p.kw, p.oc, 1 }, threads,
-                               (size_t)threads * LANES * sizeof(double));
-    }
     switch (p.storage) {
     case M2SNET_DTYPE_F16:
         return launch_stored<m2s_f16>(conv, call, data);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sigmoid and softmax with their gradients, and the normalised picture that a loss network sees. */
+ * Sigmoid and softmax with their gradients, and the normalised picture that a loss network sees: all of objectives, and
+ * in F32 whatever the network is stored in. */
 #include "backends/cuda/each.cuh"
 
 namespace
@@ -12,9 +13,9 @@ int64_t numbers_of(m2s_shape shape)
 
 /* ---- sigmoid ---- */
 
-template <class T> struct sigmoid_rule {
-    const T *src;
-    T *dst;
+struct sigmoid_rule {
+    const float *src;
+    float *dst;
 
     template <int WIDTH> M2S_HD void at(int64_t i) const
     {
@@ -28,20 +29,13 @@ template <class T> struct sigmoid_rule {
     }
 };
 
-template <class T> int launch_sigmoid_as(const m2s_cuda_call *call)
+int launch_sigmoid(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     const void *places[] = { args->in[0], args->out[0] };
-    sigmoid_rule<T> rule = { static_cast<const T *>(args->in[0]), static_cast<T *>(args->out[0]) };
+    sigmoid_rule rule = { static_cast<const float *>(args->in[0]), static_cast<float *>(args->out[0]) };
 
-    return m2s_launch_each_of(call, rule, numbers_of(args->out_shape[0]), places, 2, sizeof(T));
-}
-
-int launch_sigmoid(const m2s_cuda_call *call)
-{
-    return call->storage == M2SNET_DTYPE_F16    ? launch_sigmoid_as<m2s_f16>(call)
-           : call->storage == M2SNET_DTYPE_BF16 ? launch_sigmoid_as<m2s_bf16>(call)
-                                                : launch_sigmoid_as<float>(call);
+    return m2s_launch_each_of(call, rule, numbers_of(args->out_shape[0]), places, 2, sizeof(float));
 }
 
 struct sigmoid_grad_rule {
@@ -73,27 +67,26 @@ int launch_sigmoid_grad(const m2s_cuda_call *call)
 
 /* ---- softmax_c: a thread a pixel, whose few channels stay in the nearest cache ---- */
 
-template <class T> struct softmax_rule {
-    const T *src;
-    T *dst;
+struct softmax_rule {
+    const float *src;
+    float *dst;
     int channels;
 
     template <int WIDTH> M2S_HD void at(int64_t pixel) const
     {
-        const T *from = src + pixel * channels;
-        T *to = dst + pixel * channels;
-        float greatest = m2s_to_float(from[0]), sum = 0.0f;
+        const float *from = src + pixel * channels;
+        float *to = dst + pixel * channels;
+        float greatest = from[0], sum = 0.0f;
 
         static_assert(WIDTH == 1, "pixels one by one");
         for (int c = 1; c < channels; c++) {
-            float x = m2s_to_float(from[c]);
-            greatest = x > greatest ? x : greatest;
+            greatest = from[c] > greatest ? from[c] : greatest;
         }
         for (int c = 0; c < channels; c++) {
-            sum += expf(m2s_to_float(from[c]) - greatest);
+            sum += expf(from[c] - greatest);
         }
         for (int c = 0; c < channels; c++) {
-            to[c] = m2s_from_float<T>(expf(m2s_to_float(from[c]) - greatest) / sum);
+            to[c] = expf(from[c] - greatest) / sum;
         }
     }
 };
@@ -103,21 +96,14 @@ int64_t pixels_of(m2s_shape shape)
     return shape.n * shape.h * shape.w;
 }
 
-template <class T> int launch_softmax_as(const m2s_cuda_call *call)
+int launch_softmax(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     m2s_shape shape = args->out_shape[0];
-    softmax_rule<T> rule = { static_cast<const T *>(args->in[0]), static_cast<T *>(args->out[0]),
-                             static_cast<int>(shape.c) };
+    softmax_rule rule = { static_cast<const float *>(args->in[0]), static_cast<float *>(args->out[0]),
+                          static_cast<int>(shape.c) };
 
     return m2s_launch_each<1>(call, rule, pixels_of(shape));
-}
-
-int launch_softmax(const m2s_cuda_call *call)
-{
-    return call->storage == M2SNET_DTYPE_F16    ? launch_softmax_as<m2s_f16>(call)
-           : call->storage == M2SNET_DTYPE_BF16 ? launch_softmax_as<m2s_bf16>(call)
-                                                : launch_softmax_as<float>(call);
 }
 
 struct softmax_grad_rule {
@@ -228,9 +214,9 @@ int launch_normalise_grad(const m2s_cuda_call *call)
 } // namespace
 
 extern "C" {
-const m2s_cuda_kernel m2s_cuda_sigmoid = { nullptr, launch_sigmoid, true };
+const m2s_cuda_kernel m2s_cuda_sigmoid = { nullptr, launch_sigmoid, false };
 const m2s_cuda_kernel m2s_cuda_sigmoid_grad = { nullptr, launch_sigmoid_grad, false };
-const m2s_cuda_kernel m2s_cuda_softmax_c = { nullptr, launch_softmax, true };
+const m2s_cuda_kernel m2s_cuda_softmax_c = { nullptr, launch_softmax, false };
 const m2s_cuda_kernel m2s_cuda_softmax_c_grad = { nullptr, launch_softmax_grad, false };
 const m2s_cuda_kernel m2s_cuda_normalise_rgb = { nullptr, launch_normalise, false };
 const m2s_cuda_kernel m2s_cuda_normalise_rgb_grad = { nullptr, launch_normalise_grad, false };

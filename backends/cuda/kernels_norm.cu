@@ -3,6 +3,7 @@
  *
  * All normalise by the same float statistics in the same way (normalise), so that batch_norm of the statistics of
  * batch_norm_train repeats its result bit for bit, and a gradient cuts where the result was cut. */
+#include "backends/cuda/pixels.cuh"
 #include "backends/cuda/spread.cuh"
 
 namespace
@@ -98,23 +99,21 @@ int launch_batch_norm(const m2s_cuda_call *call)
     const float *mean = static_cast<const float *>(call->args->in[3]);
     const float *var = static_cast<const float *>(call->args->in[4]);
 
-    return call->storage == M2SNET_DTYPE_F16    ? launch_norm_as<m2s_f16>(call, mean, var)
-           : call->storage == M2SNET_DTYPE_BF16 ? launch_norm_as<m2s_bf16>(call, mean, var)
-                                                : launch_norm_as<float>(call, mean, var);
+    return m2s_with_storage(call, [&](auto zero) { return launch_norm_as<decltype(zero)>(call, mean, var); });
 }
 
 /* ---- statistics of the batch ---- */
 
-struct spread_finish {
+template <class T> struct spread_finish {
     static constexpr int sums = 2;
 
-    const float *src;
+    const T *src;
     float *mean, *var;
     double pixels;
 
     M2S_HD void column(int, int channel, const double (&total)[sums]) const
     {
-        m2s_spread_of(total, src[channel], pixels, mean + channel, var + channel);
+        m2s_spread_of(total, m2s_to_float(src[channel]), pixels, mean + channel, var + channel);
     }
 };
 
@@ -159,19 +158,24 @@ int launch_batch_norm_train(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     m2s_shape shape = args->in_shape[0];
-    const float *src = static_cast<const float *>(args->in[0]);
     float *mean = static_cast<float *>(args->out[1]), *var = static_cast<float *>(args->out[2]);
-    spread_finish finish = { src, mean, var, static_cast<double>(pixels_of(shape)) };
-    int error = launch_totals(call, m2s_spread_sums{ src }, finish, width_of(shape.c, &args->in[0], 1, sizeof(float)));
 
-    return error != 0 ? error : launch_norm_as<float>(call, mean, var);
+    return m2s_with_storage(call, [&](auto zero) {
+        using T = decltype(zero);
+        const T *src = static_cast<const T *>(args->in[0]);
+        const spread_finish<T> finish = { src, mean, var, static_cast<double>(pixels_of(shape)) };
+        const int width = width_of(shape.c, &args->in[0], 1, sizeof(T));
+        const int error = launch_totals(call, m2s_spread_sums<T>{ src }, finish, width);
+        return error != 0 ? error : launch_norm_as<T>(call, mean, var);
+    });
 }
 
 /* ---- gradient ---- */
 
 /* What the sums and the map share. */
-struct norm_grad {
-    const float *diff, *src, *gamma, *beta, *mean, *var;
+template <class T> struct norm_grad {
+    const T *diff, *src;
+    const float *gamma, *beta, *mean, *var;
     double epsilon;
     bool relu;
 
@@ -195,10 +199,10 @@ struct norm_grad {
     }
 };
 
-struct norm_grad_sums {
+template <class T> struct norm_grad_sums {
     static constexpr int sums = 2, constants = 3;
 
-    norm_grad of;
+    norm_grad<T> of;
 
     M2S_HD void prepare(int, int channel, float *made) const
     {
@@ -220,10 +224,10 @@ struct norm_grad_sums {
     }
 };
 
-struct norm_grad_finish {
+template <class T> struct norm_grad_finish {
     static constexpr int sums = 2;
 
-    norm_grad of;
+    norm_grad<T> of;
     float *diff_gamma, *diff_beta;
 
     M2S_HD void column(int, int channel, const double (&total)[sums]) const
@@ -233,12 +237,12 @@ struct norm_grad_finish {
     }
 };
 
-struct norm_grad_map {
+template <class T> struct norm_grad_map {
     static constexpr int constants = 5; /* mean, scale, beta, mean gradient, slope */
 
-    norm_grad of;
+    norm_grad<T> of;
     const float *diff_gamma, *diff_beta;
-    float *diff_src;
+    T *diff_src;
     double pixels;
     bool frozen;
 
@@ -267,28 +271,28 @@ struct norm_grad_map {
     }
 };
 
-int launch_batch_norm_grad(const m2s_cuda_call *call)
+template <class T> int launch_norm_grad_as(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     m2s_shape shape = args->in_shape[0];
     const void *places[] = { args->in[0], args->in[1], args->out[0] };
-    int width = width_of(shape.c, places, 3, sizeof(float));
-    norm_grad of = { static_cast<const float *>(args->in[0]),
-                     static_cast<const float *>(args->in[1]),
-                     static_cast<const float *>(args->in[2]),
-                     static_cast<const float *>(args->in[3]),
-                     static_cast<const float *>(args->in[4]),
-                     static_cast<const float *>(args->in[5]),
-                     args->attrs->epsilon,
-                     args->attrs->relu != 0 };
+    int width = width_of(shape.c, places, 3, sizeof(T));
+    norm_grad<T> of = { static_cast<const T *>(args->in[0]),
+                        static_cast<const T *>(args->in[1]),
+                        static_cast<const float *>(args->in[2]),
+                        static_cast<const float *>(args->in[3]),
+                        static_cast<const float *>(args->in[4]),
+                        static_cast<const float *>(args->in[5]),
+                        args->attrs->epsilon,
+                        args->attrs->relu != 0 };
     float *diff_gamma = static_cast<float *>(args->out[1]), *diff_beta = static_cast<float *>(args->out[2]);
-    int error = launch_totals(call, norm_grad_sums{ of }, norm_grad_finish{ of, diff_gamma, diff_beta }, width);
-    norm_grad_map map = { of,
-                          diff_gamma,
-                          diff_beta,
-                          static_cast<float *>(args->out[0]),
-                          static_cast<double>(pixels_of(shape)),
-                          args->attrs->frozen != 0 };
+    int error = launch_totals(call, norm_grad_sums<T>{ of }, norm_grad_finish<T>{ of, diff_gamma, diff_beta }, width);
+    norm_grad_map<T> map = { of,
+                             diff_gamma,
+                             diff_beta,
+                             static_cast<T *>(args->out[0]),
+                             static_cast<double>(pixels_of(shape)),
+                             args->attrs->frozen != 0 };
 
     if (error != 0) {
         return error;
@@ -303,12 +307,17 @@ int launch_batch_norm_grad(const m2s_cuda_call *call)
     }
 }
 
+int launch_batch_norm_grad(const m2s_cuda_call *call)
+{
+    return m2s_with_storage(call, [&](auto zero) { return launch_norm_grad_as<decltype(zero)>(call); });
+}
+
 /* ---- sum_pixels ---- */
 
-struct plain_sums {
+template <class T> struct plain_sums {
     static constexpr int sums = 1, constants = 1;
 
-    const float *src;
+    const T *src;
 
     M2S_HD void prepare(int, int, float *made) const
     {
@@ -347,17 +356,20 @@ size_t one_sum_bytes(const m2s_ref_args *args, m2snet_dtype storage)
 int launch_sum_pixels(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
-    plain_sums rule = { static_cast<const float *>(args->in[0]) };
-    plain_finish finish = { static_cast<float *>(args->out[0]) };
+    const plain_finish finish = { static_cast<float *>(args->out[0]) };
 
-    return launch_totals(call, rule, finish, width_of(args->in_shape[0].c, &args->in[0], 1, sizeof(float)));
+    return m2s_with_storage(call, [&](auto zero) {
+        using T = decltype(zero);
+        const plain_sums<T> rule = { static_cast<const T *>(args->in[0]) };
+        return launch_totals(call, rule, finish, width_of(args->in_shape[0].c, &args->in[0], 1, sizeof(T)));
+    });
 }
 
 } // namespace
 
 extern "C" {
 const m2s_cuda_kernel m2s_cuda_batch_norm = { nullptr, launch_batch_norm, true };
-const m2s_cuda_kernel m2s_cuda_batch_norm_train = { two_sums_bytes, launch_batch_norm_train, false };
-const m2s_cuda_kernel m2s_cuda_batch_norm_grad = { two_sums_bytes, launch_batch_norm_grad, false };
-const m2s_cuda_kernel m2s_cuda_sum_pixels = { one_sum_bytes, launch_sum_pixels, false };
+const m2s_cuda_kernel m2s_cuda_batch_norm_train = { two_sums_bytes, launch_batch_norm_train, true };
+const m2s_cuda_kernel m2s_cuda_batch_norm_grad = { two_sums_bytes, launch_batch_norm_grad, true };
+const m2s_cuda_kernel m2s_cuda_sum_pixels = { one_sum_bytes, launch_sum_pixels, true };
 }

@@ -168,9 +168,9 @@ int launch_scale(const m2s_cuda_call *call)
     });
 }
 
-struct abs_diff_grad_rule {
-    const float *diff, *a, *b;
-    float *diff_a, *diff_b;
+template <class T> struct abs_diff_grad_rule {
+    const T *diff, *a, *b;
+    T *diff_a, *diff_b;
 
     template <int WIDTH> M2S_HD void at(int64_t i) const
     {
@@ -191,10 +191,12 @@ struct abs_diff_grad_rule {
 
 int launch_abs_diff_grad(const m2s_cuda_call *call)
 {
-    const places<float> p(call->args);
-
-    return launch_each<float>(call, abs_diff_grad_rule{ p.in[0], p.in[1], p.in[2], p.out[0], p.out[1] }, p.all,
+    return m2s_with_storage(call, [&](auto zero) {
+        using T = decltype(zero);
+        const places<T> p(call->args);
+        return launch_each<T>(call, abs_diff_grad_rule<T>{ p.in[0], p.in[1], p.in[2], p.out[0], p.out[1] }, p.all,
                               p.count);
+    });
 }
 
 /* ---- channels moved about ---- */
@@ -286,9 +288,9 @@ const m2s_cuda_kernel m2s_cuda_add = { nullptr, launch_add, true };
 const m2s_cuda_kernel m2s_cuda_abs_diff = { nullptr, launch_binary<abs_diff_function>, true };
 const m2s_cuda_kernel m2s_cuda_multiply = { nullptr, launch_binary<multiply_function>, true };
 const m2s_cuda_kernel m2s_cuda_scale = { nullptr, launch_scale, true };
-const m2s_cuda_kernel m2s_cuda_relu_grad = { nullptr, launch_binary<relu_grad_function>, false };
-const m2s_cuda_kernel m2s_cuda_abs_diff_grad = { nullptr, launch_abs_diff_grad, false };
+const m2s_cuda_kernel m2s_cuda_relu_grad = { nullptr, launch_binary<relu_grad_function>, true };
+const m2s_cuda_kernel m2s_cuda_abs_diff_grad = { nullptr, launch_abs_diff_grad, true };
 const m2s_cuda_kernel m2s_cuda_slice_c = { nullptr, launch_slice_c, true };
 const m2s_cuda_kernel m2s_cuda_concat_c = { nullptr, launch_concat_c, true };
-const m2s_cuda_kernel m2s_cuda_pad_c = { nullptr, launch_pad_c, false };
+const m2s_cuda_kernel m2s_cuda_pad_c = { nullptr, launch_pad_c, true };
 }

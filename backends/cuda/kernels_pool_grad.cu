@@ -45,14 +45,14 @@ pool pool_of(const m2s_attrs *attrs, m2s_shape in, m2s_shape out)
 /* ---- max_pool_grad: where each window's maximum is, then what comes back from there ---- */
 
 /* The place y * w + x of the first maximum, or of the last NaN, as max_pool finds it. */
-struct place_rule {
-    const float *src;
+template <class T> struct place_rule {
+    const T *src;
     int32_t *place;
     pool of;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
     {
-        const float *image = src + p.image * of.h * of.w * of.c + p.channel;
+        const T *image = src + p.image * of.h * of.w * of.c + p.channel;
         const int top = p.y * static_cast<int>(of.stride.by) - of.pad;
         const int left = p.x * static_cast<int>(of.stride.by) - of.pad;
         const int bottom = top + of.kernel < of.h ? top + of.kernel : of.h;
@@ -80,10 +80,10 @@ struct place_rule {
     }
 };
 
-struct max_grad_rule {
-    const float *diff;
+template <class T> struct max_grad_rule {
+    const T *diff;
     const int32_t *place;
-    float *diff_src;
+    T *diff_src;
     pool of;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
@@ -121,29 +121,36 @@ int launch_max_pool_grad(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     const pool of = pool_of(args->attrs, args->out_shape[0], args->in_shape[0]);
-    const float *diff = static_cast<const float *>(args->in[0]), *src = static_cast<const float *>(args->in[1]);
+    const int64_t channels = args->in_shape[0].c;
     int32_t *place = static_cast<int32_t *>(args->scratch);
-    const void *read[] = { args->in[1], args->scratch }, *made[] = { args->in[0], args->scratch, args->out[0] };
-    int error = m2s_launch_pixels_of<float>(call, place_rule{ src, place, of }, args->in_shape[0], read, 2);
+    const void *numbers[] = { args->in[0], args->in[1], args->out[0] }, *places[] = { args->scratch };
+    const int of_places = m2s_width_of(sizeof *place, &channels, 1, places, 1);
 
-    if (error != 0) {
-        return error;
-    }
-    return m2s_launch_pixels_of<float>(call, max_grad_rule{ diff, place, static_cast<float *>(args->out[0]), of },
-                                       args->out_shape[0], made, 3);
+    return m2s_with_storage(call, [&](auto zero) {
+        using T = decltype(zero);
+        const place_rule<T> find = { static_cast<const T *>(args->in[1]), place, of };
+        const max_grad_rule<T> gather = { static_cast<const T *>(args->in[0]), place, static_cast<T *>(args->out[0]),
+                                          of };
+        const int most = m2s_width_of(sizeof(T), &channels, 1, numbers, 3);
+        return m2s_with_width<T>(most < of_places ? most : of_places, [&](auto width) {
+            constexpr int WIDTH = decltype(width)::value;
+            const int error = m2s_launch_pixels<WIDTH>(call, find, args->in_shape[0]);
+            return error != 0 ? error : m2s_launch_pixels<WIDTH>(call, gather, args->out_shape[0]);
+        });
+    });
 }
 
 /* ---- avg_pool_grad ---- */
 
-struct average_grad_rule {
-    const float *diff;
-    float *diff_src;
+template <class T> struct average_grad_rule {
+    const T *diff;
+    T *diff_src;
     pool of;
     bool count_all;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
     {
-        const float *image = diff + p.image * of.oh * of.ow * of.c + p.channel;
+        const T *image = diff + p.image * of.oh * of.ow * of.c + p.channel;
         float sum[WIDTH] = {};
         int top, bottom, left, right;
 
@@ -169,24 +176,27 @@ int launch_avg_pool_grad(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     const void *places[] = { args->in[0], args->out[0] };
-    const average_grad_rule rule = { static_cast<const float *>(args->in[0]), static_cast<float *>(args->out[0]),
-                                     pool_of(args->attrs, args->out_shape[0], args->in_shape[0]),
-                                     args->attrs->count_include_pad != 0 };
 
-    return m2s_launch_pixels_of<float>(call, rule, args->out_shape[0], places, 2);
+    return m2s_with_storage(call, [&](auto zero) {
+        using T = decltype(zero);
+        const average_grad_rule<T> rule = { static_cast<const T *>(args->in[0]), static_cast<T *>(args->out[0]),
+                                            pool_of(args->attrs, args->out_shape[0], args->in_shape[0]),
+                                            args->attrs->count_include_pad != 0 };
+        return m2s_launch_pixels_of<T>(call, rule, args->out_shape[0], places, 2);
+    });
 }
 
 /* ---- resize_grad ---- */
 
-struct resize_grad_rule {
-    const float *diff;
-    float *diff_src;
+template <class T> struct resize_grad_rule {
+    const T *diff;
+    T *diff_src;
     m2s_axis rows, columns;
     int c;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
     {
-        const float *image = diff + p.image * rows.out * columns.out * c + p.channel;
+        const T *image = diff + p.image * rows.out * columns.out * c + p.channel;
         float sum[WIDTH] = {};
         int top, bottom, left, right;
 
@@ -212,16 +222,19 @@ int launch_resize_grad(const m2s_cuda_call *call)
     const m2s_ref_args *args = call->args;
     const m2s_shape in = args->out_shape[0], out = args->in_shape[0];
     const void *places[] = { args->in[0], args->out[0] };
-    const resize_grad_rule rule = { static_cast<const float *>(args->in[0]), static_cast<float *>(args->out[0]),
-                                    m2s_axis_of(in.h, out.h), m2s_axis_of(in.w, out.w), static_cast<int>(in.c) };
 
-    return m2s_launch_pixels_of<float>(call, rule, in, places, 2);
+    return m2s_with_storage(call, [&](auto zero) {
+        using T = decltype(zero);
+        const resize_grad_rule<T> rule = { static_cast<const T *>(args->in[0]), static_cast<T *>(args->out[0]),
+                                           m2s_axis_of(in.h, out.h), m2s_axis_of(in.w, out.w), static_cast<int>(in.c) };
+        return m2s_launch_pixels_of<T>(call, rule, in, places, 2);
+    });
 }
 
 } // namespace
 
 extern "C" {
-const m2s_cuda_kernel m2s_cuda_max_pool_grad = { max_grad_bytes, launch_max_pool_grad, false };
-const m2s_cuda_kernel m2s_cuda_avg_pool_grad = { nullptr, launch_avg_pool_grad, false };
-const m2s_cuda_kernel m2s_cuda_resize_grad = { nullptr, launch_resize_grad, false };
+const m2s_cuda_kernel m2s_cuda_max_pool_grad = { max_grad_bytes, launch_max_pool_grad, true };
+const m2s_cuda_kernel m2s_cuda_avg_pool_grad = { nullptr, launch_avg_pool_grad, true };
+const m2s_cuda_kernel m2s_cuda_resize_grad = { nullptr, launch_resize_grad, true };
 }

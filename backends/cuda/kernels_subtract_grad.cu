@@ -30,11 +30,12 @@ M2S_HD inline void pass(float diff, float za, float zb, float *to_a, float *to_b
 
 /* ---- 1a: h ---- */
 
-template <int WIDTH> struct common_body {
+template <class T, int WIDTH> struct common_body {
     static constexpr int phases = 2;
 
     m2s_unit_norm norm;
-    const float *diff, *planes;
+    const T *diff;
+    const float *planes;
     float *common; /* (n, h, w, 2 scales) */
     int64_t pixels;
     int channels, lane_shift;
@@ -83,18 +84,18 @@ template <int WIDTH> struct common_body {
     }
 };
 
-template <int WIDTH>
+template <class T, int WIDTH>
 int launch_common(const m2s_cuda_call *call, const m2s_unit_norm &norm, m2s_shape fine, float *common)
 {
     const m2s_ref_args *args = call->args;
     const int shift = m2s_lane_shift(fine.c, WIDTH, MOST_LANE_SHIFT), each = THREADS >> shift;
-    const common_body<WIDTH> body = { norm,
-                                      static_cast<const float *>(args->in[0]),
-                                      static_cast<const float *>(args->in[4]),
-                                      common,
-                                      pixels_of(fine),
-                                      static_cast<int>(fine.c),
-                                      shift };
+    const common_body<T, WIDTH> body = { norm,
+                                         static_cast<const T *>(args->in[0]),
+                                         static_cast<const float *>(args->in[4]),
+                                         common,
+                                         pixels_of(fine),
+                                         static_cast<int>(fine.c),
+                                         shift };
     const m2s_cuda_grid grid = { static_cast<int>((body.pixels + each - 1) / each), 1, 1 };
 
     return m2s_cuda_launch(call, body, grid, THREADS,
@@ -104,11 +105,12 @@ int launch_common(const m2s_cuda_call *call, const m2s_unit_norm &norm, m2s_shap
 /* ---- 1b: gradients of gamma and beta, of one scale ---- */
 
 /* Sums of g and of g x, for A' and for B. */
-struct affine_sums {
+template <class T> struct affine_sums {
     static constexpr int sums = 4, constants = 3; /* slope, mean, beta */
 
     m2s_unit_norm norm;
-    const float *diff, *planes;
+    const T *diff;
+    const float *planes;
     m2s_divisor channels;
     int k;
 
@@ -166,13 +168,14 @@ m2s_columns cut_affine(m2s_shape fine, int width)
     return m2s_columns_cut(1, pixels_of(fine), fine.c, width, M2S_COLUMN_SUM_BLOCKS);
 }
 
+template <class T>
 int launch_affine(const m2s_cuda_call *call, const m2s_unit_norm &norm, m2s_shape fine, int k, int width,
                   double *partial, double *totals)
 {
     const m2s_ref_args *args = call->args;
     const m2s_columns cut = cut_affine(fine, width);
-    const affine_sums rule = { norm, static_cast<const float *>(args->in[0]), static_cast<const float *>(args->in[4]),
-                               m2s_divisor_of(fine.c), k };
+    const affine_sums<T> rule = { norm, static_cast<const T *>(args->in[0]), static_cast<const float *>(args->in[4]),
+                                  m2s_divisor_of(fine.c), k };
     const affine_finish finish = { norm.frozen ? norm.var[k] : nullptr,
                                    norm.epsilon,
                                    static_cast<float *>(args->out[2 + 2 * k]),
@@ -339,9 +342,10 @@ M2S_HD inline float signed_by(float diff, float beyond)
 }
 
 /* Where A has B's size. */
-struct same_rule {
-    const float *diff, *a, *b, *passed;
-    float *diff_a, *diff_b;
+template <class T> struct same_rule {
+    const T *diff, *a, *b;
+    const float *passed;
+    T *diff_a, *diff_b;
     int64_t pixels;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
@@ -363,14 +367,14 @@ struct same_rule {
 };
 
 /* What |A' - B| passes to B, for the two rules after it. */
-struct through_rule {
+template <class T> struct through_rule {
     m2s_subtract unit;
-    const float *diff, *a, *b;
-    float *diff_b;
+    const T *diff, *a, *b;
+    T *diff_b;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
     {
-        const float *image = a + p.image * unit.rows.in * unit.columns.in * unit.channels + p.channel;
+        const T *image = a + p.image * unit.rows.in * unit.columns.in * unit.channels + p.channel;
         float g[WIDTH], x[WIDTH], y[WIDTH];
 
         m2s_load<WIDTH>(diff + p.at, g);
@@ -384,10 +388,11 @@ struct through_rule {
 };
 
 /* The adjoint of the resize, over what A' gets: its plane less what B got of |A' - B|. */
-struct gather_rule {
+template <class T> struct gather_rule {
     m2s_subtract unit;
-    const float *through, *passed;
-    float *diff_a;
+    const T *through;
+    const float *passed;
+    T *diff_a;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
     {
@@ -414,9 +419,9 @@ struct gather_rule {
     }
 };
 
-struct add_plane_rule {
+template <class T> struct add_plane_rule {
     const float *plane;
-    float *dst;
+    T *dst;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
     {
@@ -431,26 +436,27 @@ struct add_plane_rule {
     }
 };
 
+template <class T>
 int launch_sources(const m2s_cuda_call *call, const m2s_subtract &unit, m2s_shape coarse, m2s_shape fine,
                    const float *passed)
 {
     const m2s_ref_args *args = call->args;
-    const float *diff = static_cast<const float *>(args->in[0]);
-    const float *a = static_cast<const float *>(args->in[1]), *b = static_cast<const float *>(args->in[2]);
-    float *diff_a = static_cast<float *>(args->out[0]), *diff_b = static_cast<float *>(args->out[1]);
+    const T *diff = static_cast<const T *>(args->in[0]);
+    const T *a = static_cast<const T *>(args->in[1]), *b = static_cast<const T *>(args->in[2]);
+    T *diff_a = static_cast<T *>(args->out[0]), *diff_b = static_cast<T *>(args->out[1]);
     const void *places[] = { diff, a, b, diff_a, diff_b };
     const int64_t pixels = pixels_of(fine);
 
     if (unit.same) {
-        return m2s_launch_pixels_of<float>(call, same_rule{ diff, a, b, passed, diff_a, diff_b, pixels }, fine, places,
-                                           5);
+        return m2s_launch_pixels_of<T>(call, same_rule<T>{ diff, a, b, passed, diff_a, diff_b, pixels }, fine, places,
+                                       5);
     }
-    int error = m2s_launch_pixels_of<float>(call, through_rule{ unit, diff, a, b, diff_b }, fine, places, 5);
+    int error = m2s_launch_pixels_of<T>(call, through_rule<T>{ unit, diff, a, b, diff_b }, fine, places, 5);
     error = error != 0
                 ? error
-                : m2s_launch_pixels_of<float>(call, gather_rule{ unit, diff_b, passed, diff_a }, coarse, places, 5);
+                : m2s_launch_pixels_of<T>(call, gather_rule<T>{ unit, diff_b, passed, diff_a }, coarse, places, 5);
     return error != 0 ? error
-                      : m2s_launch_pixels_of<float>(call, add_plane_rule{ passed + pixels, diff_b }, fine, places, 5);
+                      : m2s_launch_pixels_of<T>(call, add_plane_rule<T>{ passed + pixels, diff_b }, fine, places, 5);
 }
 
 /* ---- all of it ---- */
@@ -483,7 +489,7 @@ size_t subtract_grad_bytes(const m2s_ref_args *args, m2snet_dtype storage)
     return room_of(args).bytes;
 }
 
-int launch_subtract_grad(const m2s_cuda_call *call)
+template <class T> int launch_subtract_grad_as(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     const m2s_shape coarse = args->in_shape[1], fine = args->in_shape[2];
@@ -495,23 +501,26 @@ int launch_subtract_grad(const m2s_cuda_call *call)
     float *spread = reinterpret_cast<float *>(scratch + room.norm);
     const m2s_unit_norm norm = m2s_unit_norm_of(args->attrs, args->in + 5, fine.c, spread);
     const m2s_subtract unit = m2s_subtract_of(args->attrs, coarse, fine);
-    const void *places[1 + 3 * M2S_MAX_SCALES] = { args->in[0] };
-    const int place_count = m2s_unit_norm_places(norm, places, 1);
-    const bool wide = m2s_width_of(sizeof(float), &fine.c, 1, places, place_count) == 4;
+    const bool wide = m2s_unit_width(norm, fine.c, sizeof(T), args->in, 1) == 4;
     int error = m2s_launch_unit_prepare(call, norm, static_cast<const float *>(args->in[3]), nullptr, fine.c, spread);
 
     if (error == 0) {
-        error = wide ? launch_common<4>(call, norm, fine, common) : launch_common<1>(call, norm, fine, common);
+        error = wide ? launch_common<T, 4>(call, norm, fine, common) : launch_common<T, 1>(call, norm, fine, common);
     }
     for (int k = 0; k < norm.scales && error == 0; k++) {
-        error = launch_affine(call, norm, fine, k, wide ? 4 : 1, partial, totals);
+        error = launch_affine<T>(call, norm, fine, k, wide ? 4 : 1, partial, totals);
     }
     error = error != 0 ? error : launch_windows(call, norm, unit, fine, totals, common, passed);
-    return error != 0 ? error : launch_sources(call, unit, coarse, fine, passed);
+    return error != 0 ? error : launch_sources<T>(call, unit, coarse, fine, passed);
+}
+
+int launch_subtract_grad(const m2s_cuda_call *call)
+{
+    return m2s_with_storage(call, [&](auto zero) { return launch_subtract_grad_as<decltype(zero)>(call); });
 }
 
 } // namespace
 
 extern "C" {
-const m2s_cuda_kernel m2s_cuda_multi_scale_subtract_grad = { subtract_grad_bytes, launch_subtract_grad, false };
+const m2s_cuda_kernel m2s_cuda_multi_scale_subtract_grad = { subtract_grad_bytes, launch_subtract_grad, true };
 }

@@ -10,10 +10,10 @@ namespace
 
 /* ---- planes ---- */
 
-template <int WIDTH> struct planes_body {
-    static constexpr int phases = m2s_subtract_planes<float, WIDTH>::phases + 1;
+template <class T, int WIDTH> struct planes_body {
+    static constexpr int phases = m2s_subtract_planes<T, WIDTH>::phases + 1;
 
-    m2s_subtract_planes<float, WIDTH> planes;
+    m2s_subtract_planes<T, WIDTH> planes;
     float *dst; /* (n, h, w, 2 scales) */
 
     M2S_HD void run(int phase, const m2s_thread &t, char *shared) const
@@ -37,19 +37,28 @@ template <int WIDTH> struct planes_body {
     }
 };
 
-template <int WIDTH> int launch_planes_as(const m2s_cuda_call *call)
+template <class T, int WIDTH> int launch_planes_as(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
-    planes_body<WIDTH> body = {};
+    planes_body<T, WIDTH> body = {};
 
     body.planes.unit = m2s_subtract_of(args->attrs, args->in_shape[0], args->out_shape[0]);
     body.planes.tiles = m2s_subtract_tiles(call, body.planes.unit, args->out_shape[0], WIDTH);
     body.planes.room = m2s_subtract_room_of(body.planes.unit, body.planes.tiles, WIDTH);
-    body.planes.a = static_cast<const float *>(args->in[0]);
-    body.planes.b = static_cast<const float *>(args->in[1]);
+    body.planes.a = static_cast<const T *>(args->in[0]);
+    body.planes.b = static_cast<const T *>(args->in[1]);
     body.dst = static_cast<float *>(args->out[2]);
     return m2s_cuda_launch(call, body, m2s_cuda_grid{ static_cast<int>(body.planes.tiles.blocks), 1, 1 },
                            M2S_SUBTRACT_THREADS, sizeof(float) * static_cast<size_t>(body.planes.room.count));
+}
+
+template <class T> int launch_planes(const m2s_cuda_call *call)
+{
+    constexpr int WIDTH = 16 / sizeof(T);
+    const int64_t channels = call->args->in_shape[1].c;
+
+    return m2s_width_of(sizeof(T), &channels, 1, call->args->in, 2) == WIDTH ? launch_planes_as<T, WIDTH>(call)
+                                                                             : launch_planes_as<T, 1>(call);
 }
 
 /* ---- statistics: the planes are columns, of all images together ---- */
@@ -88,22 +97,23 @@ int launch_statistics(const m2s_cuda_call *call, double *partial, float *spread)
     const m2s_columns cut = cut_planes(args);
     const statistics_finish finish = { planes, static_cast<float *>(args->out[1]), spread,
                                        static_cast<double>(pixels_of(args->in_shape[1])), args->attrs->epsilon };
-    int error = m2s_launch_column_sums<1>(call, m2s_spread_sums{ planes }, cut, partial);
+    int error = m2s_launch_column_sums<1>(call, m2s_spread_sums<float>{ planes }, cut, partial);
 
     return error != 0 ? error : m2s_launch_column_totals(call, finish, cut, partial);
 }
 
 /* ---- the result ---- */
 
-struct result_rule {
+template <class T> struct result_rule {
     m2s_subtract unit;
     m2s_unit_norm norm;
-    const float *a, *b, *planes;
-    float *dst;
+    const T *a, *b;
+    const float *planes;
+    T *dst;
 
     template <int WIDTH> M2S_HD void at(const m2s_pixel &p) const
     {
-        const float *image = a + p.image * unit.rows.in * unit.columns.in * unit.channels + p.channel;
+        const T *image = a + p.image * unit.rows.in * unit.columns.in * unit.channels + p.channel;
         const float *s = planes + p.pixel * 2 * unit.scales;
         float value[WIDTH], up[WIDTH], slope[WIDTH], mean[WIDTH], beta[WIDTH];
 
@@ -128,6 +138,22 @@ struct result_rule {
     }
 };
 
+template <class T> int launch_result(const m2s_cuda_call *call, const m2s_unit_norm &norm)
+{
+    const m2s_ref_args *args = call->args;
+    const m2s_shape fine = args->in_shape[1];
+    const void *places[] = { args->in[0], args->in[1], args->out[0] };
+    const result_rule<T> rule = { m2s_subtract_of(args->attrs, args->in_shape[0], fine),
+                                  norm,
+                                  static_cast<const T *>(args->in[0]),
+                                  static_cast<const T *>(args->in[1]),
+                                  static_cast<const float *>(args->out[2]),
+                                  static_cast<T *>(args->out[0]) };
+
+    return m2s_with_width<T>(m2s_unit_width(norm, fine.c, sizeof(T), places, 3),
+                             [&](auto width) { return m2s_launch_pixels<decltype(width)::value>(call, rule, fine); });
+}
+
 /* ---- all of it ---- */
 
 size_t partial_bytes(const m2s_ref_args *args)
@@ -142,37 +168,30 @@ size_t subtract_train_bytes(const m2s_ref_args *args, m2snet_dtype storage)
            sizeof(float) * static_cast<size_t>(m2s_unit_norm_floats(args->attrs, args->in_shape[1].c));
 }
 
-int launch_subtract_train(const m2s_cuda_call *call)
+template <class T> int launch_subtract_train_as(const m2s_cuda_call *call)
 {
     const m2s_ref_args *args = call->args;
     const m2s_shape fine = args->in_shape[1];
     double *partial = static_cast<double *>(args->scratch);
     float *spread = reinterpret_cast<float *>(static_cast<char *>(args->scratch) + partial_bytes(args));
     const m2s_unit_norm norm = m2s_unit_norm_of(args->attrs, args->in + 2, fine.c, spread);
-    const void *places[3 + 3 * M2S_MAX_SCALES] = { args->in[0], args->in[1], args->out[0] };
-    const bool wide = m2s_width_of(sizeof(float), &fine.c, 1, places, 2) == 4;
-    int error = wide ? launch_planes_as<4>(call) : launch_planes_as<1>(call);
+    int error = launch_planes<T>(call);
 
     if (error == 0) {
         error = norm.frozen
                     ? m2s_launch_unit_prepare(call, norm, nullptr, static_cast<float *>(args->out[1]), fine.c, spread)
                     : launch_statistics(call, partial, spread);
     }
-    if (error != 0) {
-        return error;
-    }
-    const result_rule rule = { m2s_subtract_of(args->attrs, args->in_shape[0], fine),
-                               norm,
-                               static_cast<const float *>(args->in[0]),
-                               static_cast<const float *>(args->in[1]),
-                               static_cast<const float *>(args->out[2]),
-                               static_cast<float *>(args->out[0]) };
+    return error != 0 ? error : launch_result<T>(call, norm);
+}
 
-    return m2s_launch_pixels_of<float>(call, rule, fine, places, m2s_unit_norm_places(norm, places, 3));
+int launch_subtract_train(const m2s_cuda_call *call)
+{
+    return m2s_with_storage(call, [&](auto zero) { return launch_subtract_train_as<decltype(zero)>(call); });
 }
 
 } // namespace
 
 extern "C" {
-const m2s_cuda_kernel m2s_cuda_multi_scale_subtract_train = { subtract_train_bytes, launch_subtract_train, false };
+const m2s_cuda_kernel m2s_cuda_multi_scale_subtract_train = { subtract_train_bytes, launch_subtract_train, true };
 }

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "backends/cuda/cast.h"
 #include "backends/cuda/moves.h"
 
 /* ---- which kernel ---- */
@@ -18,7 +19,7 @@ static bool is_conv(m2s_op op)
     return op == M2S_OP_conv2d || op == M2S_OP_conv2d_grad_src || op == M2S_OP_conv2d_grad_weights;
 }
 
-const char *m2s_cuda_missing(const m2s_graph *graph, const m2s_node *node, m2snet_dtype storage)
+const char *m2s_cuda_missing(const m2s_graph *graph, const m2s_node *node)
 {
     for (int32_t i = 0; i < node->in_count + node->out_count; i++) {
         m2s_value v = i < node->in_count ? node->in[i] : node->out[i - node->in_count];
@@ -30,33 +31,68 @@ const char *m2s_cuda_missing(const m2s_graph *graph, const m2s_node *node, m2sne
             return "a side of a tensor is beyond 2^31";
         }
     }
-    if (is_conv(node->op) || node->op == M2S_OP_res2_groups) {
-        bool forward = node->op == M2S_OP_conv2d || node->op == M2S_OP_res2_groups;
-        return forward || storage == M2SNET_DTYPE_F32 ? NULL : "gradients are F32 only";
+    return m2s_cuda_wants_half(node->op) || kernels[node->op] != NULL ? NULL : "the operation has no kernel";
+}
+
+/* ---- which type ---- */
+
+bool m2s_cuda_wants_half(m2s_op op)
+{
+    return is_conv(op) || op == M2S_OP_res2_groups;
+}
+
+bool m2s_cuda_has_half(m2s_op op)
+{
+    return m2s_cuda_wants_half(op) || (kernels[op] != NULL && kernels[op]->half);
+}
+
+bool m2s_cuda_input_is_stored(m2s_op op, int32_t input)
+{
+    switch (op) {
+    case M2S_OP_conv2d:
+    case M2S_OP_conv2d_grad_src:
+        return input != 1;
+    case M2S_OP_res2_groups:
+        return input % 2 == 0;
+    case M2S_OP_batch_norm:
+    case M2S_OP_batch_norm_train:
+    case M2S_OP_plane_affine_relu:
+        return input == 0;
+    case M2S_OP_batch_norm_grad:
+    case M2S_OP_multi_scale_subtract:
+    case M2S_OP_multi_scale_subtract_train:
+        return input < 2;
+    case M2S_OP_multi_scale_subtract_grad:
+        return input < 3;
+    default:
+        return true;
     }
-    const m2s_cuda_kernel *kernel = kernels[node->op];
-    return kernel == NULL                                 ? "the operation has no kernel"
-           : storage != M2SNET_DTYPE_F32 && !kernel->half ? "the operation has no kernel for 16-bit activations"
-                                                          : NULL;
+}
+
+bool m2s_cuda_result_is_stored(m2s_op op, int32_t result)
+{
+    switch (op) {
+    case M2S_OP_conv2d_grad_weights:
+    case M2S_OP_sum_pixels:
+        return false;
+    case M2S_OP_batch_norm_train:
+    case M2S_OP_batch_norm_grad:
+    case M2S_OP_multi_scale_subtract_train:
+        return result == 0;
+    case M2S_OP_multi_scale_subtract_grad:
+        return result < 2;
+    default:
+        return true;
+    }
 }
 
 static m2s_layout layout_of(m2s_op op, int32_t input)
 {
-    switch (op) {
-    case M2S_OP_conv2d:
-        return input == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_STORED;
-    case M2S_OP_conv2d_grad_src:
-        return input == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_STORED;
-    case M2S_OP_res2_groups:
-        return input % 2 == 1 ? M2S_LAYOUT_CONV : M2S_LAYOUT_STORED;
-    case M2S_OP_batch_norm:
-    case M2S_OP_plane_affine_relu:
-        return input == 0 ? M2S_LAYOUT_STORED : M2S_LAYOUT_F32;
-    case M2S_OP_multi_scale_subtract:
-        return input < 2 ? M2S_LAYOUT_STORED : M2S_LAYOUT_F32;
-    default:
-        return M2S_LAYOUT_STORED;
-    }
+    bool stored = m2s_cuda_input_is_stored(op, input);
+
+    return stored                    ? M2S_LAYOUT_STORED
+           : m2s_cuda_wants_half(op) ? M2S_LAYOUT_CONV /* weights */
+                                     : M2S_LAYOUT_F32;
 }
 
 /* ---- parts of a step's scratch ---- */
@@ -84,8 +120,9 @@ static size_t stored_bytes(m2s_shape shape, m2snet_dtype storage)
 
 /* ---- convolutions ---- */
 
-static m2snet_status prepare(m2s_device *device, const m2s_conv_problem *problem, m2s_prepared_conv **conv,
-                             m2snet_error *error)
+/* *conv NULL, with OK: cuDNN is not here, or has nothing. */
+static m2snet_status ask_cudnn(m2s_device *device, const m2s_conv_problem *problem, m2s_prepared_conv **conv,
+                               m2snet_error *error)
 {
     m2snet_status status = M2SNET_STATUS_OK;
 
@@ -94,7 +131,23 @@ static m2snet_status prepare(m2s_device *device, const m2s_conv_problem *problem
         pthread_mutex_lock(&device->launching);
         status = m2s_conv_cudnn_create(device->cudnn, problem, conv, error);
         pthread_mutex_unlock(&device->launching);
-        M2S_TRY(status);
+    }
+    return status;
+}
+
+/* may_widen: what cuDNN has not in 16 bits may be made in F32, which with its casts is faster than own convolutions;
+ * the convolution's problem says so. */
+static m2snet_status prepare(m2s_device *device, const m2s_conv_problem *problem, bool may_widen,
+                             m2s_prepared_conv **conv, m2snet_error *error)
+{
+    m2snet_status status;
+
+    M2S_TRY(ask_cudnn(device, problem, conv, error));
+    if (*conv == NULL && may_widen && problem->storage != M2SNET_DTYPE_F32) {
+        m2s_conv_problem wide = *problem;
+        wide.storage = M2SNET_DTYPE_F32;
+        wide.tf32 = true;
+        M2S_TRY(ask_cudnn(device, &wide, conv, error));
     }
     if (*conv == NULL) {
         M2S_TRY(m2s_conv_direct_create(device->host.memory, problem, conv, error));
@@ -168,7 +221,6 @@ static int launch_grad_weights(const m2s_step *step, const m2s_cuda_call *call)
 static m2snet_status lower_conv(m2s_device *device, const m2s_graph *graph, const m2s_node *node,
                                 const m2s_products *products, m2s_step *step, m2snet_error *error)
 {
-    m2snet_dtype storage = products->storage;
     const m2s_ref_args *args = &step->args;
     m2s_shape weights = args->in_shape[1];
     m2s_conv_problem problem;
@@ -187,12 +239,13 @@ static m2snet_status lower_conv(m2s_device *device, const m2s_graph *graph, cons
             problem_of(&step->attrs, M2S_CONV_GRAD_WEIGHTS, args->in_shape[0], args->in_shape[1], weights, products);
     }
     step->launch = problem.kind == M2S_CONV_GRAD_WEIGHTS ? launch_grad_weights : launch_conv;
+    M2S_TRY(prepare(device, &problem, true, &step->conv[0], error));
+    step->storage = step->conv[0]->problem.storage;
     bool constant = problem.kind != M2S_CONV_GRAD_WEIGHTS && graph->values[node->in[1]].constant;
-    bool same = weights.kh * weights.kw == 1 && storage == M2SNET_DTYPE_F32; /* both orders are one */
+    bool same = weights.kh * weights.kw == 1 && step->storage == M2SNET_DTYPE_F32; /* both orders are one */
     step->packs_weights = !constant && !same;
-    M2S_TRY(prepare(device, &problem, &step->conv[0], error));
     step->kernel_name = step->conv[0]->name;
-    add_part(step, 0, step->packs_weights ? stored_bytes(weights, storage) : 0);
+    add_part(step, 0, step->packs_weights ? stored_bytes(weights, step->storage) : 0);
     add_part(step, 1, step->conv[0]->workspace_bytes);
 fail:
     return status;
@@ -346,7 +399,7 @@ static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, cons
         m2s_shape weights = step->args.in_shape[1 + 2 * g];
         m2s_conv_problem problem = problem_of(&conv, M2S_CONV_FORWARD, in, out, weights, products);
         problem.bias = problem.relu = true;
-        M2S_TRY(prepare(device, &problem, &step->conv[g], error));
+        M2S_TRY(prepare(device, &problem, false, &step->conv[g], error));
         workspace = step->conv[g]->workspace_bytes > workspace ? step->conv[g]->workspace_bytes : workspace;
         weights_bytes = stored_bytes(weights, storage);
     }
@@ -377,6 +430,7 @@ m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m
                              const m2s_products *products, m2s_step *step, m2snet_error *error)
 {
     step->op = node->op;
+    step->storage = products->storage;
     step->attrs = node->attrs;
     m2s_ref_args_init(&step->args, graph, node);
     step->args.attrs = &step->attrs;
@@ -395,6 +449,26 @@ m2snet_status m2s_cuda_lower(m2s_device *device, const m2s_graph *graph, const m
     step->scratch_bytes =
         step->kernel->scratch_bytes != NULL ? step->kernel->scratch_bytes(&step->args, products->storage) : 0;
     return M2SNET_STATUS_OK;
+}
+
+static int launch_cast(const m2s_step *step, const m2s_cuda_call *call)
+{
+    const m2s_ref_args *args = call->args;
+
+    return m2s_cuda_cast(call, args->out[0], step->storage, args->in[0], step->cast_from,
+                         m2s_shape_elements(args->out_shape[0]));
+}
+
+void m2s_cuda_lower_cast(m2s_shape shape, m2snet_dtype from, m2snet_dtype to, m2s_step *step)
+{
+    step->op = M2S_OP_COUNT;
+    step->storage = to;
+    step->cast_from = from;
+    step->args.attrs = &step->attrs;
+    step->args.in_count = step->args.out_count = 1;
+    step->args.in_shape[0] = step->args.out_shape[0] = shape;
+    step->kernel_name = "own cast";
+    step->launch = launch_cast;
 }
 
 void m2s_step_free(m2s_memory *memory, m2s_step *step)

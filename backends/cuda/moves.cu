@@ -83,11 +83,11 @@ extern "C" int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_chann
 
 /* ---- weights ---- */
 
-template <class T> struct weights_body {
+template <class To, class From> struct weights_body {
     static constexpr int phases = 1;
     m2s_shape shape; /* o, i, kh, kw */
-    T *dst;
-    const float *src;
+    To *dst;
+    const From *src;
     bool unpack;
 
     M2S_HD void run(int, const m2s_thread &t, char *) const
@@ -100,33 +100,28 @@ template <class T> struct weights_body {
             const int64_t i = unpack ? rest / window : rest % shape.d[1];
             const int64_t k = unpack ? rest % window : rest / shape.d[1];
             const int64_t from = o * filter + (unpack ? k * shape.d[1] + i : i * window + k);
-            dst[at] = m2s_from_float<T>(src[from]);
+            dst[at] = m2s_from_float<To>(m2s_to_float(src[from]));
         }
     }
 };
 
-template <class T>
-static int launch_weights(const m2s_cuda_call *call, void *dst, const float *src, m2s_shape shape, bool unpack)
+template <class To, class From>
+static int launch_weights(const m2s_cuda_call *call, void *dst, const void *src, m2s_shape shape, bool unpack)
 {
     const int64_t count = shape.d[0] * shape.d[1] * shape.d[2] * shape.d[3];
+    const weights_body<To, From> body = { shape, static_cast<To *>(dst), static_cast<const From *>(src), unpack };
 
-    return m2s_cuda_launch(call, weights_body<T>{ shape, static_cast<T *>(dst), src, unpack },
-                           m2s_cuda_blocks(call, count, THREADS), THREADS, 0);
+    return m2s_cuda_launch(call, body, m2s_cuda_blocks(call, count, THREADS), THREADS, 0);
 }
 
 extern "C" int m2s_cuda_pack_weights(const m2s_cuda_call *call, void *dst, const float *src, m2s_shape shape)
 {
-    switch (call->storage) {
-    case M2SNET_DTYPE_F16:
-        return launch_weights<m2s_f16>(call, dst, src, shape, false);
-    case M2SNET_DTYPE_BF16:
-        return launch_weights<m2s_bf16>(call, dst, src, shape, false);
-    default:
-        return launch_weights<float>(call, dst, src, shape, false);
-    }
+    return m2s_with_storage(
+        call, [&](auto zero) { return launch_weights<decltype(zero), float>(call, dst, src, shape, false); });
 }
 
-extern "C" int m2s_cuda_unpack_weights(const m2s_cuda_call *call, float *dst, const float *src, m2s_shape shape)
+extern "C" int m2s_cuda_unpack_weights(const m2s_cuda_call *call, float *dst, const void *src, m2s_shape shape)
 {
-    return launch_weights<float>(call, dst, src, shape, true);
+    return m2s_with_storage(
+        call, [&](auto zero) { return launch_weights<float, decltype(zero)>(call, dst, src, shape, true); });
 }

@@ -31,9 +31,11 @@ typedef struct m2s_channel_moves {
 } m2s_channel_moves;
 int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_channel_moves *moves);
 
-/* F32 (o, i, kh, kw) -> storage (o, kh, kw, i), and F32 (o, kh, kw, i) -> F32 (o, i, kh, kw). shape is o, i, kh, kw. */
+/* F32 (o, i, kh, kw) -> storage (o, kh, kw, i), and storage (o, kh, kw, i) -> F32 (o, i, kh, kw). shape is o, i, kh,
+ * kw.
+ */
 int m2s_cuda_pack_weights(const m2s_cuda_call *call, void *dst, const float *src, m2s_shape shape);
-int m2s_cuda_unpack_weights(const m2s_cuda_call *call, float *dst, const float *src, m2s_shape shape);
+int m2s_cuda_unpack_weights(const m2s_cuda_call *call, float *dst, const void *src, m2s_shape shape);
 
 #if defined(__cplusplus)
 }

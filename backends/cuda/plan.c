@@ -30,27 +30,20 @@ void m2s_cuda_plan_free(m2s_device *device, m2s_plan *plan)
 
 static m2snet_status describe_values(m2s_plan *plan, const m2s_graph *graph, m2snet_error *error)
 {
-    bool half = plan->storage != M2SNET_DTYPE_F32;
-
     for (m2s_value v = 0; v < graph->value_count; v++) {
         const m2s_value_info *info = &graph->values[v];
         m2s_plan_value *value = &plan->values[v];
         value->elements = (size_t)m2s_shape_elements(info->shape);
         value->bound = m2s_value_is_bound(info);
-        value->cast = half && value->bound && !info->constant;
-        value->input = info->kind != M2S_VALUE_NODE;
+        value->dtype = M2SNET_DTYPE_F32;
         if (!m2s_mul(value->elements, m2s_dtype_bytes(info->dtype), &value->bytes)) {
             return m2s_fail_memory(error, info->name != NULL ? info->name : "a tensor", SIZE_MAX);
-        }
-        if (half && (info->kind == M2S_VALUE_STATE || info->kind == M2S_VALUE_SCALAR)) {
-            return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "%s: training is F32 on backend cuda, not %s",
-                            info->name != NULL ? info->name : "state", m2s_dtype_name(plan->storage));
         }
         if (info->replaces != M2S_NONE) {
             value->place = M2S_PLACE_STATE;
             value->root = m2s_graph_state_root(graph, v);
         } else if (!info->constant) {
-            value->place = value->bound && !value->cast ? M2S_PLACE_BOUND : M2S_PLACE_ARENA;
+            value->place = value->bound ? M2S_PLACE_BOUND : M2S_PLACE_ARENA;
         }
         if (value->bound) {
             value->name = m2s_pile_printf(plan->pile, "%s \"%s\"",
@@ -66,51 +59,131 @@ static m2snet_status describe_values(m2s_plan *plan, const m2s_graph *graph, m2s
     return M2SNET_STATUS_OK;
 }
 
+/* ---- types: a step runs in 16 bits where it can and an input is there in 16 bits, and casts stand between ---- */
+
+static m2snet_dtype storage_of(const m2s_plan *plan, const m2s_graph *graph, const m2s_node *node)
+{
+    bool half = m2s_cuda_wants_half(node->op);
+
+    for (int32_t i = 0; i < node->in_count && !half; i++) {
+        m2s_value v = node->in[i];
+        if (v != M2S_NONE && m2s_cuda_input_is_stored(node->op, i)) {
+            /* Pictures come in F32, but nothing is lost with them. */
+            half = plan->values[v].dtype != M2SNET_DTYPE_F32 || graph->values[v].kind == M2S_VALUE_INPUT;
+        }
+    }
+    return half && m2s_cuda_has_half(node->op) ? plan->storage : M2SNET_DTYPE_F32;
+}
+
+/* The other type's copy of a value, for this node: made before it unless it is there. */
+static m2snet_status take_twin(m2s_plan *plan, const m2s_graph *graph, m2s_value value, int32_t node, m2s_value *taken,
+                               m2snet_error *error)
+{
+    m2s_plan_value *of = &plan->values[value];
+    m2snet_dtype to = of->dtype == M2SNET_DTYPE_F32 ? plan->storage : M2SNET_DTYPE_F32;
+    const m2s_value_info *info = &graph->values[value];
+
+    if (of->twin == 0) {
+        m2s_plan_step *made = &plan->steps[plan->step_count];
+        of->twin = plan->value_count++;
+        plan->values[of->twin] =
+            (m2s_plan_value){ .place = M2S_PLACE_ARENA, .dtype = to, .first_use = node, .elements = of->elements };
+        made->name =
+            m2s_pile_printf(plan->pile, "%s as %s", info->name != NULL ? info->name : "a value", m2s_dtype_name(to));
+        if (made->name == NULL) {
+            return m2s_fail_memory(error, "a plan", 0);
+        }
+        made->node = node;
+        made->in[0] = value;
+        made->out[0] = of->twin;
+        m2s_cuda_lower_cast(info->shape, of->dtype, to, &made->step);
+        plan->step_count++;
+    }
+    plan->values[of->twin].last_use = node;
+    *taken = of->twin;
+    return M2SNET_STATUS_OK;
+}
+
+static m2snet_status take_inputs(m2s_plan *plan, const m2s_graph *graph, m2s_plan_step *step, m2snet_error *error)
+{
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (int32_t i = 0; i < step->step.args.in_count; i++) {
+        m2s_value v = step->in[i];
+        m2snet_dtype wanted = m2s_cuda_input_is_stored(step->step.op, i) ? step->step.storage : M2SNET_DTYPE_F32;
+        if (v != M2S_NONE && !graph->values[v].constant && plan->values[v].dtype != wanted) {
+            M2S_TRY(take_twin(plan, graph, v, step->node, &step->in[i], error));
+        }
+    }
+fail:
+    return status;
+}
+
+static void type_results(m2s_plan *plan, const m2s_plan_step *step)
+{
+    for (int32_t o = 0; o < step->step.args.out_count; o++) {
+        m2s_plan_value *value = &plan->values[step->out[o]];
+        if (step->step.storage != M2SNET_DTYPE_F32 && m2s_cuda_result_is_stored(step->step.op, o)) {
+            value->dtype = step->step.storage;
+            value->cast = value->bound;
+            value->place = M2S_PLACE_ARENA;
+        }
+    }
+}
+
+/* ---- steps ---- */
+
 static m2snet_status make_step(m2s_device *device, m2s_plan *plan, const m2s_graph *graph, int32_t index,
                                m2snet_error *error)
 {
     const m2s_node *node = &graph->nodes[index];
-    const char *reason = m2s_cuda_missing(graph, node, plan->storage);
-    const m2s_products products = { plan->storage, plan->tf32 };
-    m2s_plan_step *made = &plan->steps[plan->step_count];
+    const char *reason = m2s_cuda_missing(graph, node), *op = m2s_op_get_info(node->op)->name;
+    m2s_plan_step made = { .node = index };
     char label[64];
-    m2snet_status status;
+    m2snet_status status = M2SNET_STATUS_OK;
 
     if (reason != NULL) {
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED, "%s: backend cuda cannot run %s: %s",
-                        m2s_node_label(graph, index, label), m2s_op_get_info(node->op)->name, reason);
+                        m2s_node_label(graph, index, label), op, reason);
     }
-    plan->step_count++;
-    memcpy(made->in, node->in, sizeof made->in);
-    memcpy(made->out, node->out, sizeof made->out);
-    made->multiply_adds = m2s_node_multiply_adds(graph, node);
-    made->name = m2s_pile_strdup(plan->pile, m2s_node_label(graph, index, label));
-    if (made->name == NULL) {
+    const m2s_products products = { storage_of(plan, graph, node), plan->tf32 };
+    memcpy(made.in, node->in, sizeof made.in);
+    memcpy(made.out, node->out, sizeof made.out);
+    made.multiply_adds = m2s_node_multiply_adds(graph, node);
+    made.name = m2s_pile_strdup(plan->pile, m2s_node_label(graph, index, label));
+    if (made.name == NULL) {
         return m2s_fail_memory(error, "a plan", sizeof label);
     }
-    M2S_TRY(m2s_cuda_lower(device, graph, node, &products, &made->step, error));
-    if (made->step.kernel != NULL) {
-        made->step.kernel_name = m2s_pile_printf(plan->pile, "own %s", m2s_op_get_info(node->op)->name);
-        if (made->step.kernel_name == NULL) {
+    M2S_TRY(m2s_cuda_lower(device, graph, node, &products, &made.step, error));
+    if (made.step.kernel != NULL) {
+        made.step.kernel_name = m2s_pile_printf(plan->pile, "own %s", op);
+        if (made.step.kernel_name == NULL) {
             status = m2s_fail_memory(error, "a plan", 0);
+            goto fail;
         }
     }
+    M2S_TRY(take_inputs(plan, graph, &made, error));
+    type_results(plan, &made);
+    m2s_plan_step *kept = &plan->steps[plan->step_count++];
+    *kept = made;
+    kept->step.args.attrs = &kept->step.attrs;
+    return status;
 fail:
-    if (status != M2SNET_STATUS_OK) {
-        m2s_error_prefix(error, "%s", m2s_node_label(graph, index, label));
-    }
+    m2s_error_prefix(error, "%s", m2s_node_label(graph, index, label));
+    m2s_step_free(plan->memory, &made.step);
     return status;
 }
 
 /* ---- constants ---- */
 
 static m2snet_status take_weight(m2s_device *device, m2s_plan *plan, const m2s_plan_request *request, m2s_value value,
-                                 m2s_layout layout, const m2s_weight_entry **taken, m2snet_error *error)
+                                 m2s_layout layout, m2snet_dtype storage, const m2s_weight_entry **taken,
+                                 m2snet_error *error)
 {
     m2s_weight_entry *entry;
     m2snet_status status;
 
-    M2S_TRY(m2s_cuda_weight_acquire(device, request, value, layout, plan->storage, &entry, error));
+    M2S_TRY(m2s_cuda_weight_acquire(device, request, value, layout, storage, &entry, error));
     plan->weights[plan->weight_count++] = entry;
     plan->packed_bytes += entry->bytes;
     *taken = entry;
@@ -138,15 +211,17 @@ static m2snet_status take_weights(m2s_device *device, m2s_plan *plan, const m2s_
             return m2s_fail_cancelled(error, "prepare");
         }
         for (int32_t i = 0; i < step->step.args.in_count; i++) {
-            if (step->in[i] != M2S_NONE && graph->values[step->in[i]].constant) {
-                M2S_TRY(
-                    take_weight(device, plan, request, step->in[i], step->step.layout[i], &step->constant[i], error));
+            bool own = step->in[i] != M2S_NONE && step->in[i] < graph->value_count;
+            if (own && graph->values[step->in[i]].constant) {
+                M2S_TRY(take_weight(device, plan, request, step->in[i], step->step.layout[i], step->step.storage,
+                                    &step->constant[i], error));
             }
         }
     }
     for (m2s_value v = 0; v < graph->value_count; v++) {
         if (graph->values[v].constant && graph->values[v].output) {
-            M2S_TRY(take_weight(device, plan, request, v, M2S_LAYOUT_F32, &plan->values[v].leaves, error));
+            M2S_TRY(take_weight(device, plan, request, v, M2S_LAYOUT_F32, M2SNET_DTYPE_F32, &plan->values[v].leaves,
+                                error));
         }
     }
     if (m2s_control_report(request->control, "prepare", (uint64_t)plan->step_count, (uint64_t)plan->step_count)) {
@@ -158,11 +233,21 @@ fail:
 
 /* ---- arena ---- */
 
-/* Blocks: one a value, then one a node for its scratch. Steps of the liveness are node indices. */
+static m2s_block block_of(const m2s_plan *plan, const m2s_graph *graph, const int32_t *last_use, m2s_value v)
+{
+    const m2s_plan_value *value = &plan->values[v];
+    bool twin = v >= graph->value_count;
+    int32_t begin = twin ? value->first_use : graph->values[v].node, end = twin ? value->last_use : last_use[v];
+
+    return (m2s_block){ value->elements * m2s_dtype_bytes(value->dtype), begin, end > begin ? end : begin, 0 };
+}
+
+/* Blocks: one a value, then one a step for its scratch. Steps of the liveness are node indices; those of casts are the
+ * nodes that they are made for. */
 static m2snet_status place_in_arena(m2s_plan *plan, const m2s_graph *graph, m2snet_error *error)
 {
     m2snet_status status = M2SNET_STATUS_OK;
-    size_t count = (size_t)graph->value_count + (size_t)graph->node_count;
+    size_t count = (size_t)plan->value_count + (size_t)plan->step_count;
     m2s_block *blocks = m2s_calloc(plan->memory, count, sizeof *blocks);
     int32_t *last_use = m2s_alloc_array(plan->memory, (size_t)graph->value_count, sizeof *last_use);
 
@@ -171,27 +256,22 @@ static m2snet_status place_in_arena(m2s_plan *plan, const m2s_graph *graph, m2sn
         goto fail;
     }
     m2s_graph_last_use(graph, last_use);
-    for (m2s_value v = 0; v < graph->value_count; v++) {
+    for (m2s_value v = 0; v < plan->value_count; v++) {
         if (plan->values[v].place == M2S_PLACE_ARENA) {
-            /* Inputs are cast before the first step. */
-            int32_t made_by = plan->values[v].input ? 0 : graph->values[v].node;
-            size_t bytes = plan->values[v].elements * m2s_dtype_bytes(plan->storage);
-            blocks[v] = (m2s_block){ bytes, made_by, last_use[v] > made_by ? last_use[v] : made_by, 0 };
+            blocks[v] = block_of(plan, graph, last_use, v);
         }
     }
-    m2s_block *scratch = blocks + graph->value_count;
-    for (int32_t n = 0, s = 0; n < graph->node_count; n++) {
-        bool constant = graph->values[graph->nodes[n].out[0]].constant;
-        scratch[n] = (m2s_block){ constant ? 0 : plan->steps[s++].step.scratch_bytes, n, n, 0 };
+    m2s_block *scratch = blocks + plan->value_count;
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        const m2s_plan_step *step = &plan->steps[s];
+        scratch[s] = (m2s_block){ step->step.scratch_bytes, step->node, step->node, 0 };
     }
     M2S_TRY(m2s_memory_plan(plan->memory, blocks, (int32_t)count, &plan->arena_bytes, error));
-    for (m2s_value v = 0; v < graph->value_count; v++) {
+    for (m2s_value v = 0; v < plan->value_count; v++) {
         plan->values[v].offset = blocks[v].offset;
     }
-    for (int32_t n = 0, s = 0; n < graph->node_count; n++) {
-        if (!graph->values[graph->nodes[n].out[0]].constant) {
-            plan->steps[s++].scratch_offset = scratch[n].offset;
-        }
+    for (int32_t s = 0; s < plan->step_count; s++) {
+        plan->steps[s].scratch_offset = scratch[s].offset;
     }
 fail:
     m2s_free(plan->memory, blocks);
@@ -233,10 +313,12 @@ m2snet_status m2s_cuda_plan_compile(m2s_device *device, const m2s_plan_request *
     plan->tf32 = request->tf32;
     plan->value_count = graph->value_count;
     plan->pile = m2s_pile_create(memory);
-    plan->values = m2s_calloc(memory, (size_t)graph->value_count, sizeof *plan->values);
-    plan->steps = m2s_calloc(memory, (size_t)graph->node_count, sizeof *plan->steps);
+    /* At most one twin a value, each with a step that makes it. */
+    size_t twins = plan->storage != M2SNET_DTYPE_F32 ? (size_t)graph->value_count : 0;
+    plan->values = m2s_calloc(memory, (size_t)graph->value_count + twins, sizeof *plan->values);
+    plan->steps = m2s_calloc(memory, (size_t)graph->node_count + twins, sizeof *plan->steps);
     if (plan->pile == NULL || plan->values == NULL || plan->steps == NULL) {
-        status = m2s_fail_memory(error, "a plan", (size_t)graph->node_count * sizeof *plan->steps);
+        status = m2s_fail_memory(error, "a plan", ((size_t)graph->node_count + twins) * sizeof *plan->steps);
         goto fail;
     }
     M2S_TRY(describe_values(plan, graph, error));

@@ -13,13 +13,17 @@ typedef enum m2s_place {
     M2S_PLACE_STATE  /* in place of the state at the root of its chain */
 } m2s_place;
 
+/* Values beyond the graph's own are twins: another value's numbers, cast to the other type for the steps that want it
+ * so. */
 typedef struct m2s_plan_value {
     m2s_place place;
-    bool bound;                     /* must come with the run request */
-    bool cast;                      /* bound, and the steps work on a copy of the storage type in the arena */
-    bool input;                     /* cast at the beginning, not at the end */
+    m2snet_dtype dtype;             /* of the numbers that steps make and use: F32, or the plan's storage */
+    m2s_value twin;                 /* 0: there is none */
+    int32_t first_use, last_use;    /* nodes; a twin's */
+    bool bound;                     /* must come with the run request, in F32 */
+    bool cast;                      /* an output that is made in 16 bits in the arena, and cast at the end */
     const m2s_weight_entry *leaves; /* a constant that is an output */
-    size_t elements, bytes;         /* bytes: as bound, or in the arena */
+    size_t elements, bytes;         /* bytes: as bound */
     size_t offset;
     unsigned char *data;  /* of the run under way: what steps use */
     unsigned char *given; /* the caller's */
@@ -29,6 +33,7 @@ typedef struct m2s_plan_value {
 
 typedef struct m2s_plan_step {
     m2s_step step;
+    int32_t node; /* that it makes, or makes a cast for */
     m2s_value in[M2S_MAX_IN], out[M2S_MAX_OUT];
     const m2s_weight_entry *constant[M2S_MAX_IN]; /* NULL: not constant, or absent */
     size_t scratch_offset;
@@ -50,7 +55,7 @@ struct m2s_plan {
     m2snet_dtype storage;
     bool tf32;
     m2s_plan_value *values;
-    int32_t value_count;
+    int32_t value_count; /* with twins */
     m2s_plan_step *steps;
     int32_t step_count;
     int32_t first_update; /* the first step that writes state; step_count when none does */

@@ -97,7 +97,7 @@ fail:
     return status;
 }
 
-/* Bound values that are cast have a place in the arena and another with the caller, who may change it. */
+/* Outputs that are cast have a place in the arena and another with the caller, who may change it. */
 static bool casts_alike(const m2s_plan *plan, unsigned char *const *last)
 {
     for (m2s_value v = 0; v < plan->value_count; v++) {
@@ -129,7 +129,7 @@ static int launch_steps(const run *r, int32_t begin, int32_t end, void *const *e
 {
     const m2s_plan *plan = r->plan;
     m2s_ref_args args;
-    const m2s_cuda_call call = { &args, plan->stream, plan->storage, r->device->properties.multiprocessors };
+    m2s_cuda_call call = { &args, plan->stream, M2SNET_DTYPE_F32, r->device->properties.multiprocessors };
     m2s_updates updates;
     int number = 0;
 
@@ -138,6 +138,7 @@ static int launch_steps(const run *r, int32_t begin, int32_t end, void *const *e
         m2s_plan_step *step = &plan->steps[s];
         *failed = s;
         set_pointers(plan, step, &args);
+        call.storage = step->step.storage;
         if (events != NULL) {
             number = m2s_cuda_event_record(events[s], plan->stream);
         } else if (m2s_cuda_updates_take(&updates, step->step.op, &args)) {
@@ -153,7 +154,8 @@ static int launch_steps(const run *r, int32_t begin, int32_t end, void *const *e
     return number == 0 ? m2s_cuda_updates_launch(&call, &updates) : number;
 }
 
-static int launch_casts(const run *r, bool inputs)
+/* Outputs that were made in 16 bits, to the caller. */
+static int launch_casts(const run *r)
 {
     const m2s_plan *plan = r->plan;
     const m2s_cuda_call call = { NULL, plan->stream, plan->storage, r->device->properties.multiprocessors };
@@ -161,10 +163,9 @@ static int launch_casts(const run *r, bool inputs)
 
     for (m2s_value v = 0; v < plan->value_count && error == 0; v++) {
         const m2s_plan_value *value = &plan->values[v];
-        if (value->cast && value->input == inputs) {
-            const void *src = inputs ? value->given : value->data;
-            error = m2s_cuda_cast(&call, inputs ? value->data : value->given, inputs ? plan->storage : M2SNET_DTYPE_F32,
-                                  src, inputs ? M2SNET_DTYPE_F32 : plan->storage, (int64_t)value->elements);
+        if (value->cast) {
+            error = m2s_cuda_cast(&call, value->given, M2SNET_DTYPE_F32, value->data, value->dtype,
+                                  (int64_t)value->elements);
         }
     }
     return error;
@@ -173,18 +174,15 @@ static int launch_casts(const run *r, bool inputs)
 static m2snet_status launch_part(run *r, int32_t begin, int32_t end, void *const *events, m2snet_error *error)
 {
     m2s_plan *plan = r->plan;
-    int number = begin == 0 ? launch_casts(r, true) : 0;
+    int32_t failed = begin;
+    int number = launch_steps(r, begin, end, events, &failed);
 
-    if (number == 0) {
-        int32_t failed = begin;
-        number = launch_steps(r, begin, end, events, &failed);
-        if (number != 0) {
-            return m2s_cuda_fail(error, number, plan->steps[failed].name);
-        }
+    if (number != 0) {
+        return m2s_cuda_fail(error, number, plan->steps[failed].name);
     }
     if (end == plan->step_count && number == 0) {
         number = events != NULL ? m2s_cuda_event_record(events[end], plan->stream) : 0;
-        number = number == 0 ? launch_casts(r, false) : number;
+        number = number == 0 ? launch_casts(r) : number;
         for (int32_t c = 0; c < r->copy_count && number == 0; c++) {
             number = m2s_cuda_copy(plan->stream, r->copies[c].dst, r->copies[c].src, r->copies[c].bytes);
         }

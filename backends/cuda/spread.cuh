@@ -8,14 +8,14 @@
 /* Sums of how far a column's numbers are from its first one, and of the squares. The first number being one of them,
  * it is at most sqrt(pixels) deviations from the mean, so that their difference loses few of a double's digits.
  * Subtracted in double: roundings of x - first are alike for many x and would shift the mean. */
-struct m2s_spread_sums {
+template <class T> struct m2s_spread_sums {
     static constexpr int sums = 2, constants = 1;
 
-    const float *src;
+    const T *src;
 
     M2S_HD void prepare(int, int channel, float *made) const
     {
-        made[0] = src[channel];
+        made[0] = m2s_to_float(src[channel]);
     }
 
     template <int WIDTH>

@@ -55,6 +55,17 @@ static inline int m2s_unit_norm_places(const m2s_unit_norm &norm, const void **p
     return count;
 }
 
+/* How many channels go at a time: of activations of `size` bytes in these places, and of the floats of norms. */
+static inline int m2s_unit_width(const m2s_unit_norm &norm, int64_t channels, size_t size, const void *const *places,
+                                 int place_count)
+{
+    const void *floats[3 * M2S_MAX_SCALES];
+    const int of_floats = m2s_width_of(sizeof(float), &channels, 1, floats, m2s_unit_norm_places(norm, floats, 0));
+    const int width = m2s_width_of(size, &channels, 1, places, place_count);
+
+    return width < of_floats ? width : of_floats;
+}
+
 M2S_HD inline float m2s_inverse_deviation(float var, double epsilon)
 {
     return static_cast<float>(1.0 / sqrt(static_cast<double>(var) + epsilon));

@@ -159,7 +159,8 @@ typedef struct learning {
     m2s_value *param, *diff;
     int32_t count;
     m2s_value rate, finite, commit, correction[2];
-    m2s_value factor; /* of gradients: clipping and averaging; M2S_NONE = 1 */
+    m2s_value unscale; /* 1 / loss scale; M2S_NONE = 1 */
+    m2s_value factor;  /* of gradients: clipping, averaging and unscale; M2S_NONE = 1 */
 } learning;
 
 static bool learns(const m2s_recipe *recipe, const m2s_value_info *info)
@@ -211,6 +212,15 @@ static m2s_value squared_norm(m2s_graph *graph, const m2s_value *values, int32_t
         sum = i == 0 ? squares : m2s_sum(graph, (m2s_value[]){ sum, squares }, 2);
     }
     return sum;
+}
+
+/* The same of gradients that are made times the loss scale. */
+static m2s_value true_norm(const learning *l, m2s_value norm)
+{
+    for (int i = 0; i < 2 && l->unscale != M2S_NONE; i++) {
+        norm = m2s_multiply(l->graph, norm, l->unscale);
+    }
+    return norm;
 }
 
 /* ---- updates ---- */
@@ -333,21 +343,24 @@ static void append_accumulation(learning *l)
     }
 }
 
-/* factor = 1 / runs, times what clips the norm of the averaged gradient. */
+/* factor = 1 / (runs loss scale), times what clips the norm of the averaged gradient. */
 static void append_factor(learning *l, m2s_value norm)
 {
     m2s_graph *graph = l->graph;
     const m2s_recipe *recipe = l->recipe;
     double runs = (double)recipe->accumulate;
 
-    l->factor = M2S_NONE;
+    l->factor = l->unscale;
     if (recipe->clip_norm > 0.0) {
-        norm = recipe->accumulate > 1 ? squared_norm(graph, l->diff, l->count) : norm;
+        norm = recipe->accumulate > 1 ? true_norm(l, squared_norm(graph, l->diff, l->count)) : norm;
         l->factor =
             m2s_graph_node(graph, M2S_OP_clip_factor, &norm, 1, &(m2s_attrs){ .alpha = runs * recipe->clip_norm });
         l->factor = recipe->accumulate > 1 ? m2s_scale(graph, l->factor, 1.0 / runs) : l->factor;
     } else if (recipe->accumulate > 1) {
         l->factor = m2s_scale(graph, l->finite, 1.0 / runs); /* finite is 1 wherever an update happens */
+    }
+    if (l->unscale != M2S_NONE && l->factor != l->unscale) {
+        l->factor = m2s_multiply(graph, l->factor, l->unscale);
     }
 }
 
@@ -360,6 +373,8 @@ static m2snet_status append_updates(learning *l, m2snet_error *error)
     if (l->count == 0) {
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "nothing is left to train: every parameter is frozen");
     }
+    l->unscale = l->recipe->scaled ? m2s_graph_scalar(graph, M2S_NAME_UNSCALE) : M2S_NONE;
+    norm = true_norm(l, norm);
     m2s_graph_mark_output(graph, m2s_graph_name(graph, norm, M2S_NAME_GRAD_NORM));
     l->finite =
         m2s_graph_node(graph, M2S_OP_all_finite, (m2s_value[]){ m2s_graph_find(graph, M2S_NAME_LOSS), norm }, 2, NULL);

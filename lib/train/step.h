@@ -32,6 +32,8 @@ typedef struct m2s_recipe {
     double ema_decay;       /* of averaged parameters; 0 = none */
     double drop_path;       /* encoders that have it: how often the last branch is left out for a picture; 0 = never */
     bool recompute;         /* less memory, more time: pass_recompute. The same numbers */
+    bool scaled;            /* gradients are made times M2S_NAME_LOSS_SCALE and used times M2S_NAME_UNSCALE: F16, in
+                             * whose range small ones would be lost */
     bool keep_gradients;    /* every parameter's gradient is an output, "gradient/KEY" (tests, inspection) */
 } m2s_recipe;
 
@@ -41,14 +43,17 @@ void m2s_recipe_default(m2s_recipe *recipe);
 /* Scalar inputs of a step graph, to be written before every run. */
 #define M2S_NAME_RATE "rate" /* learning rate of the head's group */
 /* M2S_NAME_DRAW (net/names.h): drop_path > 0: a whole number below 2^24, another one for each run */
-#define M2S_NAME_LOSS_SCALE  "loss_scale"  /* gradient of the objective: 1 in F32 */
-#define M2S_NAME_BOUNDARY    "boundary"    /* 1: this run ends with an update; 0: it only adds gradients */
-#define M2S_NAME_KEEP        "keep"        /* accumulate > 1: 0 in the first run after an update, else 1 */
+#define M2S_NAME_LOSS_SCALE "loss_scale" /* gradient of the objective: 1, or with scaled, a power of two */
+#define M2S_NAME_UNSCALE    "unscale"    /* scaled: 1 / loss_scale */
+#define M2S_NAME_BOUNDARY   "boundary"   /* 1: this run ends with an update; 0: it only adds gradients */
+#define M2S_NAME_KEEP                                                                                                  \
+    "keep"                                 /* accumulate > 1: 0 in the first run after an update, else 1; with         \
+                                            * scaled, this run's loss_scale over the last one's, which the sums are in */
 #define M2S_NAME_CORRECTION1 "correction1" /* AdamW: 1 - beta1^t, t counting updates from 1 */
 #define M2S_NAME_CORRECTION2 "correction2" /* AdamW: 1 - beta2^t */
 /* Outputs beside those of the objective. */
 #define M2S_NAME_FINITE    "finite"    /* 1: loss and gradients are finite; 0: nothing was written */
-#define M2S_NAME_GRAD_NORM "grad_norm" /* sum of the squares of all gradients, before clipping */
+#define M2S_NAME_GRAD_NORM "grad_norm" /* sum of the squares of all gradients, before clipping and not scaled */
 /* Prefixes of state that belongs to a parameter: "momentum/resnet.conv1.0.weight". */
 #define M2S_STATE_MOMENTUM "momentum/" /* SGD; AdamW: first moment */
 #define M2S_STATE_SECOND   "second/"   /* AdamW */

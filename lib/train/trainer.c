@@ -57,6 +57,7 @@ m2snet_status m2s_trainer_create(m2snet_model *model, const m2snet_trainer_optio
     trainer->position.best_epoch = -1;
     M2S_TRY(m2s_trainer_options_import(model, given, trainer, error));
     M2S_TRY(m2s_trainer_options_json(trainer, &trainer->recipe_json, error));
+    trainer->position.loss_scale = trainer->position.sum_scale = trainer->recipe.scaled ? M2S_FIRST_LOSS_SCALE : 1.0;
     M2S_TRY(make_state(trainer, error));
     *created = trainer;
     return M2SNET_STATUS_OK;
@@ -266,14 +267,32 @@ static m2snet_status write_scalars(m2snet_trainer *trainer, m2s_program *program
     m2snet_status status;
 
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_RATE, rate, error));
-    M2S_TRY(write_scalar(trainer, program, M2S_NAME_LOSS_SCALE, 1.0, error));
+    M2S_TRY(write_scalar(trainer, program, M2S_NAME_LOSS_SCALE, p->loss_scale, error));
+    M2S_TRY(write_scalar(trainer, program, M2S_NAME_UNSCALE, 1.0 / p->loss_scale, error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_BOUNDARY, p->pending + 1 == recipe->accumulate, error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_DRAW, draw_of(trainer), error));
-    M2S_TRY(write_scalar(trainer, program, M2S_NAME_KEEP, p->pending > 0, error));
+    M2S_TRY(write_scalar(trainer, program, M2S_NAME_KEEP, p->pending > 0 ? p->loss_scale / p->sum_scale : 0.0, error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_CORRECTION1, 1.0 - pow(recipe->momentum, next), error));
     M2S_TRY(write_scalar(trainer, program, M2S_NAME_CORRECTION2, 1.0 - pow(recipe->beta2, next), error));
 fail:
     return status;
+}
+
+/* After a step in F16. Whether the scale takes the blame for one that is not finite: a loss that is not has other
+ * causes, and so has a gradient that overflows when it is not scaled. */
+static bool adapt_scale(m2s_position *p, const m2snet_train_row *row)
+{
+    bool overflow = !row->finite && isfinite(row->loss) && p->loss_scale > 1.0;
+
+    p->sum_scale = p->loss_scale;
+    p->good_steps = row->finite ? p->good_steps + 1 : 0;
+    if (overflow) {
+        p->loss_scale *= 0.5;
+    } else if (p->good_steps == M2S_SCALE_GROWS_AFTER) {
+        p->loss_scale *= p->loss_scale < M2S_MOST_LOSS_SCALE ? 2.0 : 1.0;
+        p->good_steps = 0;
+    }
+    return overflow;
 }
 
 static void count_step(m2snet_trainer *trainer, const m2snet_train_row *row)
@@ -281,11 +300,12 @@ static void count_step(m2snet_trainer *trainer, const m2snet_train_row *row)
     m2s_position *p = &trainer->position;
     m2s_epoch_sums *sums = &p->sums;
     double images = (double)row->images;
+    bool overflow = trainer->recipe.scaled && adapt_scale(p, row);
 
     p->step++;
     sums->images += row->images;
     if (!row->finite) {
-        p->bad_steps++;
+        p->bad_steps += !overflow;
         sums->bad_steps++;
         return;
     }
@@ -350,6 +370,7 @@ m2snet_status m2s_trainer_run(m2snet_trainer *trainer, const m2s_train_batch *ba
     row->images = (int32_t)batch->n;
     row->height = (int32_t)batch->h;
     row->width = (int32_t)batch->w;
+    row->loss_scale = trainer->position.loss_scale;
     count_step(trainer, row);
     row->step = trainer->position.step;
     row->updates = trainer->position.updates;

@@ -14,6 +14,12 @@
 
 #define M2S_TRAINER_MAX_PLANS 64
 
+/* The loss scale of training in F16: halved when a gradient overflows, doubled after so many steps without. The numbers
+ * are those of PyTorch's GradScaler, which has no most. */
+#define M2S_FIRST_LOSS_SCALE  65536.0
+#define M2S_MOST_LOSS_SCALE   16777216.0
+#define M2S_SCALE_GROWS_AFTER 2000
+
 /* Sums over the steps of an epoch so far, for its row. */
 typedef struct m2s_epoch_sums {
     double loss, bce, iou, dice, cross_entropy, lossnet; /* of the finite steps, each weighted by its pictures */
@@ -27,6 +33,9 @@ typedef struct m2s_position {
     int64_t updates;
     int64_t pending;     /* runs whose gradients wait for an update, 0..accumulate - 1 */
     int64_t bad_steps;   /* in a row */
+    double loss_scale;   /* of the next step: 1, or in F16 a power of two, 1..M2S_MOST_LOSS_SCALE */
+    double sum_scale;    /* of the gradients that wait */
+    int64_t good_steps;  /* F16: finite ones in a row since the scale changed */
     int64_t validations; /* in a row that were no best one */
     int64_t best_epoch;  /* -1: none */
     double best_score;
@@ -74,7 +83,7 @@ void m2s_trainer_destroy(m2snet_trainer *trainer); /* NULL is fine */
 m2snet_status m2s_trainer_enter(m2snet_trainer *trainer, m2snet_error *error);
 void m2s_trainer_leave(m2snet_trainer *trainer);
 
-/* F32 or F64, as the options' precision. */
+/* F64, or F32: what arrays and scalars are. */
 m2snet_dtype m2s_trainer_dtype(const m2snet_trainer *trainer);
 /* Compiled on the first call; valid until the next call. */
 m2snet_status m2s_trainer_plan_for(m2snet_trainer *trainer, int64_t n, int64_t h, int64_t w, m2s_control *control,

@@ -115,14 +115,16 @@ static m2snet_status check(const m2snet_model *model, const m2snet_trainer_optio
         return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "optimiser is %d: expected SGD or ADAMW",
                         (int)o->optimiser);
     }
-    if (o->precision != M2SNET_PRECISION_F32 && o->precision != M2SNET_PRECISION_F64 &&
-        o->precision != M2SNET_PRECISION_TF32) {
-        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "precision %d is not F32, F64 or TF32",
+    if ((unsigned)o->precision > M2SNET_PRECISION_TF32) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "precision %d is not F32, F64, F16, BF16 or TF32",
                         (int)o->precision);
     }
-    if (o->precision == M2SNET_PRECISION_TF32 && !model->context->backend->reduced) {
+    if (o->precision >= M2SNET_PRECISION_F16 && !model->context->backend->reduced) {
         return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
-                        "precision TF32 is computed by backend \"cuda\" only; this context's is \"%s\"",
+                        "precision %s is computed by backend \"cuda\" only; this context's is \"%s\"",
+                        o->precision == M2SNET_PRECISION_F16    ? "F16"
+                        : o->precision == M2SNET_PRECISION_BF16 ? "BF16"
+                                                                : "TF32",
                         model->context->backend->name);
     }
     if (o->precision == M2SNET_PRECISION_F64 && !model->context->backend->literal) {
@@ -177,6 +179,7 @@ m2snet_status m2s_trainer_options_import(const m2snet_model *model, const m2snet
     recipe->ema_decay = o->ema_decay;
     recipe->drop_path = o->drop_path;
     recipe->recompute = o->recompute != 0;
+    recipe->scaled = o->precision == M2SNET_PRECISION_F16;
 fail:
     return status;
 }
@@ -233,6 +236,7 @@ static m2snet_status put_options(const m2snet_trainer *trainer, m2s_json *json, 
 {
     const m2snet_trainer_options *o = &trainer->options;
     static const char *const supervisions[] = { "final", "equal", "halving" };
+    static const char *const precisions[] = { "f32", "f64", "f16", "bf16", "tf32" };
     bool adamw = o->optimiser == M2SNET_OPTIMISER_ADAMW;
     m2snet_status status;
 
@@ -259,11 +263,7 @@ static m2snet_status put_options(const m2snet_trainer *trainer, m2s_json *json, 
         M2S_TRY(m2s_json_put_number(json, "drop_path", o->drop_path, error));
     }
     M2S_TRY(m2s_json_put_integer(json, "seed", (int64_t)o->seed, error));
-    M2S_TRY(m2s_json_put_string(json, "precision",
-                                o->precision == M2SNET_PRECISION_F64    ? "f64"
-                                : o->precision == M2SNET_PRECISION_TF32 ? "tf32"
-                                                                        : "f32",
-                                error));
+    M2S_TRY(m2s_json_put_string(json, "precision", precisions[o->precision], error));
 fail:
     return status;
 }

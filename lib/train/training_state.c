@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/training_state.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/file.h"
@@ -26,26 +27,39 @@ typedef struct member {
     const char *key;
     size_t offset; /* in m2s_position */
     bool is_count; /* int64_t, else double */
+    bool is_later; /* states of before it was there go on */
 } member;
 
 #define COUNT(name)                                                                                                    \
     {                                                                                                                  \
-#name, offsetof(m2s_position, name), true                                                                      \
+#name, offsetof(m2s_position, name), true, false                                                               \
     }
 #define NUMBER(name)                                                                                                   \
     {                                                                                                                  \
-#name, offsetof(m2s_position, name), false                                                                     \
+#name, offsetof(m2s_position, name), false, false                                                              \
     }
 static const member members[] = {
-    COUNT(epoch),         COUNT(batch),
-    COUNT(step),          COUNT(updates),
-    COUNT(pending),       COUNT(bad_steps),
-    COUNT(validations),   COUNT(best_epoch),
-    NUMBER(best_score),   NUMBER(sums.loss),
-    NUMBER(sums.bce),     NUMBER(sums.iou),
-    NUMBER(sums.dice),    NUMBER(sums.cross_entropy),
-    NUMBER(sums.lossnet), COUNT(sums.finite_images),
-    COUNT(sums.images),   COUNT(sums.bad_steps),
+    COUNT(epoch),
+    COUNT(batch),
+    COUNT(step),
+    COUNT(updates),
+    COUNT(pending),
+    COUNT(bad_steps),
+    COUNT(validations),
+    COUNT(best_epoch),
+    NUMBER(best_score),
+    NUMBER(sums.loss),
+    NUMBER(sums.bce),
+    NUMBER(sums.iou),
+    NUMBER(sums.dice),
+    NUMBER(sums.cross_entropy),
+    NUMBER(sums.lossnet),
+    COUNT(sums.finite_images),
+    COUNT(sums.images),
+    COUNT(sums.bad_steps),
+    { "loss_scale", offsetof(m2s_position, loss_scale), false, true },
+    { "sum_scale", offsetof(m2s_position, sum_scale), false, true },
+    { "good_steps", offsetof(m2s_position, good_steps), true, true },
 };
 #define MEMBERS (sizeof members / sizeof members[0])
 
@@ -71,7 +85,16 @@ fail:
     return status;
 }
 
-static m2snet_status parse_place(const char *text, int64_t accumulate, m2s_position *position, m2snet_error *error)
+static bool is_scale(double value, bool scaled)
+{
+    int exponent;
+
+    return value >= 1.0 && value <= (scaled ? M2S_MOST_LOSS_SCALE : 1.0) && frexp(value, &exponent) == 0.5;
+}
+
+/* position: what a trainer begins with. */
+static m2snet_status parse_place(const char *text, const m2s_recipe *recipe, m2s_position *position,
+                                 m2snet_error *error)
 {
     m2s_json *json = NULL;
     int64_t version;
@@ -81,16 +104,19 @@ static m2snet_status parse_place(const char *text, int64_t accumulate, m2s_posit
     M2S_TRY(m2s_json_get_integer(&source, json, "version", M2S_JSON_REQUIRED, 1, VERSION, &version, error));
     for (size_t i = 0; i < MEMBERS; i++) {
         char *at = (char *)position + members[i].offset;
+        m2s_json_need need = members[i].is_later ? M2S_JSON_OPTIONAL : M2S_JSON_REQUIRED;
         if (members[i].is_count) {
-            M2S_TRY(m2s_json_get_integer(&source, json, members[i].key, M2S_JSON_REQUIRED, -1, MAX_COUNT,
-                                         (int64_t *)(void *)at, error));
+            M2S_TRY(
+                m2s_json_get_integer(&source, json, members[i].key, need, -1, MAX_COUNT, (int64_t *)(void *)at, error));
         } else {
-            M2S_TRY(m2s_json_get_number(&source, json, members[i].key, M2S_JSON_REQUIRED, -1e300, 1e300,
-                                        (double *)(void *)at, error));
+            M2S_TRY(
+                m2s_json_get_number(&source, json, members[i].key, need, -1e300, 1e300, (double *)(void *)at, error));
         }
     }
     if (position->epoch < 0 || position->batch < 0 || position->step < 0 || position->updates < 0 ||
-        position->pending < 0 || position->pending >= accumulate) {
+        position->pending < 0 || position->pending >= recipe->accumulate || position->good_steps < 0 ||
+        position->good_steps >= M2S_SCALE_GROWS_AFTER || !is_scale(position->loss_scale, recipe->scaled) ||
+        !is_scale(position->sum_scale, recipe->scaled)) {
         status = m2s_fail(error, M2SNET_STATUS_FORMAT, "training state: a counter is outside its range");
     }
 fail:
@@ -190,7 +216,8 @@ static m2snet_status text_of(const m2s_store *store, const char *key, const char
 static m2snet_status take(m2snet_trainer *trainer, const m2s_store *store, const char *data_json, m2snet_error *error)
 {
     m2s_memory *memory = &trainer->model->context->memory;
-    m2s_position position = { 0 };
+    double scale = trainer->recipe.scaled ? M2S_FIRST_LOSS_SCALE : 1.0;
+    m2s_position position = { .loss_scale = scale, .sum_scale = scale };
     const char *place, *recipe, *data, *config;
     char *data_copy = NULL;
     m2snet_status status;
@@ -199,12 +226,12 @@ static m2snet_status take(m2snet_trainer *trainer, const m2s_store *store, const
     M2S_TRY(text_of(store, KEY_RECIPE, &recipe, error));
     M2S_TRY(text_of(store, KEY_DATA, &data, error));
     M2S_TRY(text_of(store, M2S_METADATA_CONFIG, &config, error));
-    M2S_TRY(parse_place(place, trainer->recipe.accumulate, &position, error));
     M2S_TRY(m2s_recipe_compare(memory, "the checkpoint's network", config, trainer->model->config_json, error));
     M2S_TRY(m2s_recipe_compare(memory, "the checkpoint's training", recipe, trainer->recipe_json, error));
     if (data_json != NULL && data[0] != '\0') {
         M2S_TRY(m2s_recipe_compare(memory, "the checkpoint's data", data, data_json, error));
     }
+    M2S_TRY(parse_place(place, &trainer->recipe, &position, error));
     M2S_TRY(check_arrays(trainer, store, error));
     if (data[0] != '\0') {
         data_copy = m2s_strdup(memory, data);

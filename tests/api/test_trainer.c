@@ -50,6 +50,12 @@ static void test_options(void **state)
     REFUSED(o.epochs = 0, invalid, "epochs");
     REFUSED(o.warmup = 2.0, invalid, "warmup");
     REFUSED(o.precision = M2SNET_PRECISION_F64, M2SNET_STATUS_UNSUPPORTED, "ref");
+    REFUSED(o.precision = M2SNET_PRECISION_F16, M2SNET_STATUS_UNSUPPORTED, "F16 is computed by backend \"cuda\" only");
+    REFUSED(o.precision = M2SNET_PRECISION_BF16, M2SNET_STATUS_UNSUPPORTED,
+            "BF16 is computed by backend \"cuda\" only");
+    REFUSED(o.precision = M2SNET_PRECISION_TF32, M2SNET_STATUS_UNSUPPORTED,
+            "TF32 is computed by backend \"cuda\" only");
+    REFUSED(o.precision = (m2snet_precision)5, invalid, "precision 5");
     REFUSED(o.struct_size = 0, invalid, "m2snet_trainer_options_init");
 #undef REFUSED
     REFUSE(m2snet_trainer_create(NULL, NULL, &trainer, &error), invalid, "model");

@@ -150,7 +150,8 @@ void training_run_make(training_run *run, const char *backend, int threads, m2sn
     training_mask(weights, n, h, w, mask);
     write_numbers(run, M2S_NAME_MASK, mask, (size_t)(n * h * w));
     free(mask);
-    set_scalar(run, M2S_NAME_LOSS_SCALE, 1.0);
+    set_scalar(run, M2S_NAME_LOSS_SCALE, recipe->scaled ? TRAINING_LOSS_SCALE : 1.0);
+    set_scalar(run, M2S_NAME_UNSCALE, 1.0 / TRAINING_LOSS_SCALE);
     set_scalar(run, M2S_NAME_RATE, 0.05);
     set_scalar(run, M2S_NAME_BOUNDARY, 1.0);
     set_scalar(run, M2S_NAME_KEEP, 0.0);

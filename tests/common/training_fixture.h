@@ -18,6 +18,8 @@ typedef struct training_run {
     m2snet_dtype dtype;
 } training_run;
 
+#define TRAINING_LOSS_SCALE 1024.0 /* where the recipe is scaled */
+
 /* Of the steps that are compiled. */
 extern m2snet_precision training_precision;
 

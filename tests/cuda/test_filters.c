@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Kernels whose inputs and results differ in shape, one by one against the reference: pools, resizes, channels moved
- * about, filters, the multi-scale subtraction unit; in F32, F16 and BF16 where inference has them, and from places that
- * are not aligned for vectors. */
+ * about, filters, the multi-scale subtraction unit; in F32, F16 and BF16 where there are such kernels, and from places
+ * that are not aligned for vectors. */
 #include "cuda/bench.h"
 
 typedef enum family {
@@ -38,17 +38,17 @@ static const row rows[] = {
     { "abs_diff", POINTWISE, { 0 }, "aa", 2, true },
     { "multiply", POINTWISE, { 0 }, "aa", 2, true },
     { "scale", POINTWISE, { .alpha = -0.3 }, "a", 2, true },
-    { "relu_grad", POINTWISE, { 0 }, "aa", 0, false },
-    { "abs_diff_grad", POINTWISE, { 0 }, "aaa", 0, false },
-    { "abs_diff_grad", POINTWISE, { 0 }, "a00", 0, false },
+    { "relu_grad", POINTWISE, { 0 }, "aa", 0, true },
+    { "abs_diff_grad", POINTWISE, { 0 }, "aaa", 0, true },
+    { "abs_diff_grad", POINTWISE, { 0 }, "a00", 0, true },
     { "concat_c", CONCAT, { 0 }, "a", 0, true },
     { "concat_c", CONCAT, { 0 }, "aaa", 0, true },
     { "slice_c", SLICE, { .begin = 0 }, "a", 0, true },
     { "slice_c", SLICE, { .begin = 8 }, "a", 0, true },
     { "slice_c", SLICE, { .begin = 3 }, "a", 0, true },
-    { "pad_c", PAD, { .begin = 0 }, "a", 0, false },
-    { "pad_c", PAD, { .begin = 4 }, "a", 0, false },
-    { "pad_c", PAD, { .begin = 5 }, "a", 0, false },
+    { "pad_c", PAD, { .begin = 0 }, "a", 0, true },
+    { "pad_c", PAD, { .begin = 4 }, "a", 0, true },
+    { "pad_c", PAD, { .begin = 5 }, "a", 0, true },
 
     { "max_pool", POOL, { .kernel = 3, .stride = 2, .pad = 1 }, "a", 0, true },
     { "max_pool", POOL, { .kernel = 2, .stride = 2 }, "a", 0, true },
@@ -56,18 +56,18 @@ static const row rows[] = {
     { "avg_pool", POOL, { .kernel = 3, .stride = 2, .pad = 1, .count_include_pad = 1 }, "a", 4, true },
     { "avg_pool", POOL, { .kernel = 2, .stride = 2, .ceil_mode = 1 }, "a", 4, true },
     { "avg_pool", POOL, { .kernel = 4, .stride = 3, .pad = 2, .ceil_mode = 1 }, "a", 16, true },
-    { "max_pool_grad", POOL_GRAD, { .kernel = 3, .stride = 2, .pad = 1 }, "aa", 4, false },
-    { "max_pool_grad", POOL_GRAD, { .kernel = 3, .stride = 2, .pad = 1 }, "a0", 4, false },
-    { "max_pool_grad", POOL_GRAD, { .kernel = 5, .stride = 3, .pad = 2 }, "aa", 4, false },
-    { "avg_pool_grad", POOL_GRAD, { .kernel = 3, .stride = 2, .pad = 1, .count_include_pad = 1 }, "a", 4, false },
-    { "avg_pool_grad", POOL_GRAD, { .kernel = 2, .stride = 2, .ceil_mode = 1 }, "a", 4, false },
+    { "max_pool_grad", POOL_GRAD, { .kernel = 3, .stride = 2, .pad = 1 }, "aa", 4, true },
+    { "max_pool_grad", POOL_GRAD, { .kernel = 3, .stride = 2, .pad = 1 }, "a0", 4, true },
+    { "max_pool_grad", POOL_GRAD, { .kernel = 5, .stride = 3, .pad = 2 }, "aa", 4, true },
+    { "avg_pool_grad", POOL_GRAD, { .kernel = 3, .stride = 2, .pad = 1, .count_include_pad = 1 }, "a", 4, true },
+    { "avg_pool_grad", POOL_GRAD, { .kernel = 2, .stride = 2, .ceil_mode = 1 }, "a", 4, true },
 
     { "resize", RESIZE, { .h = 22, .w = 22 }, "a", 4, true },
     { "resize", RESIZE, { .h = 9, .w = 31 }, "aa", 4, true },
     { "resize", RESIZE, { .h = 1, .w = 2 }, "a", 8, true },
-    { "resize_grad", RESIZE_GRAD, { .h = 22, .w = 22 }, "a", 8, false },
-    { "resize_grad", RESIZE_GRAD, { .h = 9, .w = 31 }, "a", 16, false },
-    { "resize_grad", RESIZE_GRAD, { .h = 1, .w = 2 }, "a", 8, false },
+    { "resize_grad", RESIZE_GRAD, { .h = 22, .w = 22 }, "a", 8, true },
+    { "resize_grad", RESIZE_GRAD, { .h = 9, .w = 31 }, "a", 16, true },
+    { "resize_grad", RESIZE_GRAD, { .h = 1, .w = 2 }, "a", 8, true },
 
     /* Sums of up to 31 x 31 x 64 numbers in float. */
     { "full_filter", POINTWISE, { .kernel = 3 }, "n", 16, true },

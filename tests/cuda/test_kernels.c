@@ -6,6 +6,7 @@
  * Results and scratch begin as NaNs and end in canaries; each row runs twice, as on a device of 132 and of 3
  * multiprocessors, and must give the same bits. */
 #include "backends/cuda/cast.h"
+#include "backends/cuda/lower.h"
 #include "cuda/bench.h"
 
 typedef struct row {
@@ -18,7 +19,7 @@ typedef struct row {
     /* Roundings of the result, in ulps of its largest number: of the kernel's few float operations, or of what these
      * amplify; sums are in double. */
     double ulps;
-    bool halves;   /* also with its first input and result in F16 and BF16 */
+    bool halves;   /* also with what the plan stores in F16 and BF16 */
     bool as_float; /* against the reference in F32: what it stores between two steps is rounded as well */
 } row;
 
@@ -30,18 +31,18 @@ static const row pixel_rows[] = {
     { "batch_norm", { NORM }, "aaaav", "svvvv", "s", 16, true, false },
     { "batch_norm", { NORM, .relu = 1 }, "aaaav", "svvvv", "s", 16, true, false },
     /* A few pixels may be far from each other and near their mean: what subtracting the stored mean rounds counts. */
-    { "batch_norm_train", { NORM }, "aaaav", "svvvv", "svv", 24, false, false },
-    { "batch_norm_train", { NORM, .relu = 1 }, "aaaav", "svvvv", "svv", 24, false, false },
-    { "batch_norm_train", { NORM }, "maaav", "svvvv", "svv", 24, false, true },
-    { "batch_norm_train", { NORM }, "faaav", "svvvv", "svv", 24, false, true },
-    { "batch_norm_grad", { NORM }, "aaaaav", "ssvvvv", "svv", 48, false, false },
-    { "batch_norm_grad", { NORM, .relu = 1 }, "aaaaav", "ssvvvv", "svv", 48, false, false },
-    { "batch_norm_grad", { NORM, .relu = 1, .frozen = 1 }, "aaaaav", "ssvvvv", "svv", 48, false, false },
-    { "sum_pixels", { 0 }, "a", "s", "v", 2, false, false },
+    { "batch_norm_train", { NORM }, "aaaav", "svvvv", "svv", 24, true, false },
+    { "batch_norm_train", { NORM, .relu = 1 }, "aaaav", "svvvv", "svv", 24, true, false },
+    { "batch_norm_train", { NORM }, "maaav", "svvvv", "svv", 24, true, true },
+    { "batch_norm_train", { NORM }, "faaav", "svvvv", "svv", 24, true, true },
+    { "batch_norm_grad", { NORM }, "aaaaav", "ssvvvv", "svv", 48, true, false },
+    { "batch_norm_grad", { NORM, .relu = 1 }, "aaaaav", "ssvvvv", "svv", 48, true, false },
+    { "batch_norm_grad", { NORM, .relu = 1, .frozen = 1 }, "aaaaav", "ssvvvv", "svv", 48, true, false },
+    { "sum_pixels", { 0 }, "a", "s", "v", 2, true, false },
 
-    { "sigmoid", { 0 }, "l", "s", "s", 4, true, false },
+    { "sigmoid", { 0 }, "l", "s", "s", 4, false, false },
     { "sigmoid_grad", { 0 }, "ap", "ss", "s", 4, false, false },
-    { "softmax_c", { 0 }, "l", "s", "s", 32, true, false },      /* sums over up to 2048 channels, in float */
+    { "softmax_c", { 0 }, "l", "s", "s", 32, false, false },      /* sums over up to 2048 channels, in float */
     { "softmax_c_grad", { 0 }, "ap", "ss", "s", 128, false, false },
     { "normalise_rgb", { RGB }, "n", "g", "3", 4, false, false },
     { "normalise_rgb", { RGB }, "n", "3", "3", 4, false, false },
@@ -138,7 +139,7 @@ static m2s_shape shape_of(char letter, m2s_shape s)
     }
 }
 
-static void prepare(bench *b, const row *r, m2s_shape s, m2snet_dtype storage, size_t shift)
+static void prepare(bench *b, const row *r, m2s_op op, m2s_shape s, m2snet_dtype storage, size_t shift)
 {
     unsigned long long random = 77;
 
@@ -148,10 +149,12 @@ static void prepare(bench *b, const row *r, m2s_shape s, m2snet_dtype storage, s
     b->device.out_count = (int32_t)strlen(r->results);
     b->ref = b->device;
     for (int i = 0; i < b->device.in_count; i++) {
-        bench_input(b, i, r->kinds[i], shape_of(r->shapes[i], s), i == 0 ? storage : M2SNET_DTYPE_F32, shift, &random);
+        m2snet_dtype dtype = m2s_cuda_input_is_stored(op, i) ? storage : M2SNET_DTYPE_F32;
+        bench_input(b, i, r->kinds[i], shape_of(r->shapes[i], s), dtype, shift, &random);
     }
     for (int i = 0; i < b->device.out_count; i++) {
-        bench_result(b, i, shape_of(r->results[i], s), i == 0 ? storage : M2SNET_DTYPE_F32, shift);
+        m2snet_dtype dtype = m2s_cuda_result_is_stored(op, i) ? storage : M2SNET_DTYPE_F32;
+        bench_result(b, i, shape_of(r->results[i], s), dtype, shift);
     }
 }
 
@@ -167,7 +170,7 @@ static void run_row(const row *r, m2s_shape s, m2snet_dtype storage, size_t shif
                     s.d[2], s.d[3], m2s_dtype_name(storage), shift != 0 ? " unaligned" : "")) {
         return;
     }
-    prepare(&b, r, s, storage, shift);
+    prepare(&b, r, kernels[k].op, s, storage, shift);
     run_reference(&b, kernels[k].op);
     run_device(&b, r->ulps, kernels[k].kernel, storage);
     discard(&b);

@@ -163,6 +163,7 @@ static void measure_step(void)
 
     m2s_config_default(&config);
     m2s_recipe_default(&recipe);
+    recipe.scaled = job.number == M2SNET_PRECISION_F16;
     training_run_make(&run, "cpu", 8, M2SNET_DTYPE_F32, &config, RECIPE_PARITY, &recipe, job.batch, job.size, job.size);
     measure(run.program, run.arena);
     training_run_release(&run);

@@ -124,6 +124,7 @@ run_kernels() {
 run_parity() {
     part "whole networks against golden values" 90 "$bin/parity-parity_vectors"
     part "f16, bf16, tf32 against f32" 60 "$bin/parity-reduced" "$([ -n "$dry" ] && echo 64 || echo 352)"
+    part "a training step in them against f32" 60 "$bin/parity-reduced_training" "$([ -n "$dry" ] && echo 48 || echo 96)"
     part "a training step against golden values" 90 "$bin/parity-training_step" --backend cuda
 }
 
@@ -159,8 +160,9 @@ run_speed() {
     done
     batch=16
     [ -z "$dry" ] || batch=1
-    figure "training step f32 batch $batch" 60 "$bin/gpu-measure" --steps step f32 $batch $size $seconds
-    figure "training step tf32 batch $batch" 60 "$bin/gpu-measure" --steps step tf32 $batch $size $seconds
+    for precision in f32 tf32 f16 bf16; do
+        figure "training step $precision batch $batch" 40 "$bin/gpu-measure" --steps step $precision $batch $size $seconds
+    done
     [ -n "$dry" ] || part "kernels, timed" 30 "$bin/gpu-time-kernels"
 }
 
@@ -172,7 +174,7 @@ run_torch() {
     fi
     # Without our folders: PyTorch brings its own libraries.
     printf '\n==== PyTorch\n' >>"$log"
-    env -u LD_LIBRARY_PATH timeout 100 python3 tests/gpu/torch_speed.py "$reference" >"$out/part.txt" 2>&1
+    env -u LD_LIBRARY_PATH timeout 120 python3 tests/gpu/torch_speed.py "$reference" >"$out/part.txt" 2>&1
     cat "$out/part.txt" >>"$log"
     grep -E '^torch ' "$out/part.txt" | while IFS=: read -r name rest; do row "$name" "$rest"; done
     grep -qE '^torch ' "$out/part.txt" || row PyTorch "FAILED $(tail -n 1 "$out/part.txt")"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times the same network in PyTorch: torch_speed.py FOLDER, where FOLDER has ref_models.py with M2SNet.
 
-Eager, channels last. f32 is without TF32, as the library's. One line a measurement."""
+Eager, channels last; training as autocast and GradScaler have it. f32 is without TF32, as the library's. One line a
+measurement."""
 import statistics
 import sys
 import time
@@ -12,9 +13,12 @@ import torch.nn.functional as F
 sys.path.insert(0, sys.argv[1])
 import ref_models  # noqa: E402
 
-torch.backends.cuda.matmul.allow_tf32 = False
-torch.backends.cudnn.allow_tf32 = False
 torch.backends.cudnn.benchmark = True
+
+
+def allow_tf32(allow):
+    torch.backends.cuda.matmul.allow_tf32 = allow
+    torch.backends.cudnn.allow_tf32 = allow
 
 
 def timed(run, batch, seconds=1.5):
@@ -50,16 +54,18 @@ def structure_loss(logits, mask):
     return (bce + 1 - (inter + 1) / (union - inter + 1)).mean()
 
 
-def training(name, amp, batch, size=352):
+def training(name, amp, batch, size=352, tf32=False):
+    """amp: None, or the type that autocast computes in. The scale is for float16 alone."""
+    allow_tf32(tf32)
     net = ref_models.M2SNet().cuda().train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    scaler = torch.amp.GradScaler("cuda", enabled=amp)
+    scaler = torch.amp.GradScaler("cuda", enabled=amp == torch.float16)
     x = torch.rand(batch, 3, size, size, device="cuda").to(memory_format=torch.channels_last)
     mask = (torch.rand(batch, 1, size, size, device="cuda") > 0.5).float()
 
     def step():
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", enabled=amp):
+        with torch.autocast("cuda", dtype=amp or torch.float16, enabled=amp is not None):
             logits = net(x)
         loss = structure_loss(logits.float(), mask)
         scaler.scale(loss).backward()
@@ -67,6 +73,7 @@ def training(name, amp, batch, size=352):
         scaler.update()
 
     print(f"torch {name} batch {batch}: {timed(step, batch)}", flush=True)
+    allow_tf32(False)
 
 
 def attempt(function, *arguments):
@@ -77,10 +84,13 @@ def attempt(function, *arguments):
     torch.cuda.empty_cache()
 
 
+allow_tf32(False)
 for batch in (1, 8, 64):
     attempt(inference, "eager f32", torch.float32, batch)
     attempt(inference, "eager f16", torch.float16, batch)
-attempt(training, "training f32", False, 16)
-attempt(training, "training AMP", True, 16)
+attempt(training, "training f32", None, 16)
+attempt(training, "training tf32", None, 16, 352, True)
+attempt(training, "training AMP f16", torch.float16, 16)
+attempt(training, "training AMP bf16", torch.bfloat16, 16)
 for batch in (1, 64):
     attempt(inference, "compiled f16", torch.float16, batch, 352, True)

@@ -202,6 +202,7 @@ typedef struct harness_request {
     m2s_pool *pool;
     const m2s_graph *graph;
     m2snet_dtype stored;  /* F32 or F64: how the parameters are handed over; 0 = F32 */
+    m2snet_dtype storage; /* of activations in the plan; 0 = the graph's */
     int runs;             /* of the one plan; 0 = compile only */
     m2s_control *control; /* may be NULL */
     bool time_steps;
@@ -335,10 +336,13 @@ static inline m2snet_status harness_run(harness *h, const harness_request *reque
         }
     }
     M2S_TRY(backend->open(&host, 0, &s.device, error));
-    M2S_TRY(backend->plan_compile(
-        s.device,
-        &(m2s_plan_request){ .graph = graph, .params = s.params, .packs = &packs.cache, .control = request->control },
-        &s.plan, error));
+    M2S_TRY(backend->plan_compile(s.device,
+                                  &(m2s_plan_request){ .graph = graph,
+                                                       .params = s.params,
+                                                       .packs = &packs.cache,
+                                                       .control = request->control,
+                                                       .storage = request->storage },
+                                  &s.plan, error));
     backend->plan_info(s.plan, &info);
     M2S_TRY(backend->buffer_alloc(s.device, info.arena_bytes, &s.arena, error));
     for (m2s_value v = 0; v < graph->value_count; v++) {

@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "backends/ref/ref.h"
+#include "core/half.h"
 #include "ops/harness.h"
 #include "ops/inference_ops.h"
 #include "ops/module.h"
@@ -368,6 +369,7 @@ static bool draw_case(m2s_op op, unsigned long long *state, train_case *c)
 
 typedef struct row {
     const train_case *c;
+    m2snet_dtype storage; /* F16, BF16: its inputs are such numbers, and results may be rounded to such; 0 = no */
     char name[256];
     int in_count, out_count;
     naive in[M2S_MAX_IN], expected[M2S_MAX_OUT];
@@ -522,7 +524,16 @@ static void prepare_unit(row *r)
     }
 }
 
-/* Inputs, exact in float, and what naive_train.h makes of them. */
+static double rounded_to(m2snet_dtype storage, double value)
+{
+    float single = (float)value;
+
+    return storage == M2SNET_DTYPE_F16    ? (double)m2s_f16_to_float(m2s_float_to_f16(single))
+           : storage == M2SNET_DTYPE_BF16 ? (double)m2s_bf16_to_float(m2s_float_to_bf16(single))
+                                          : (double)single;
+}
+
+/* Inputs, exact in float or in what they are stored in, and what naive_train.h makes of them. */
 static void prepare(row *r)
 {
     unsigned long long state = 0x5eed;
@@ -538,7 +549,7 @@ static void prepare(row *r)
         }
         r->in[i] = naive_new(d[0], d[1], d[2], d[3]);
         for (int64_t e = 0; e < m2s_shape_elements(c->in[i]); e++) {
-            r->in[i].data[e] = (double)(float)number_of(r, i, check_random(&state));
+            r->in[i].data[e] = rounded_to(r->storage, number_of(r, i, check_random(&state)));
         }
     }
     if (c->op == M2S_OP_multi_scale_subtract_grad) {
@@ -635,6 +646,7 @@ typedef struct variant {
     m2s_isa isa;
     m2snet_dtype dtype;
     const char *name;
+    m2snet_dtype storage; /* of activations, where it is not dtype */
 } variant;
 
 /* As in test_ops_table.c: rounding of K summands walks like sqrt(K) ulps of sums no larger than the largest result; the
@@ -658,6 +670,19 @@ static double tolerance(const row *r, const variant *v, int out)
     return (double)FLT_EPSILON * (v->backend == m2s_backend_ref() ? 4.0 : ulps) * r->condition * r->largest[out];
 }
 
+/* What storing a result costs: half a unit in the last place. The gradient of the unit stores B's part twice. Sums that
+ * cancel to less than F16's smallest number are lost. */
+static double storing_costs(const row *r, const variant *v, int out, double expected)
+{
+    double unit = v->storage == M2SNET_DTYPE_F16 ? 0x1p-11 : 0x1p-8;
+    bool twice = r->c->op == M2S_OP_multi_scale_subtract_grad;
+
+    if (v->storage == 0) {
+        return 0.0;
+    }
+    return unit * (fabs(expected) + (twice ? r->largest[out] : 0.0)) + (v->storage == M2SNET_DTYPE_F16 ? 0x1p-25 : 0.0);
+}
+
 static void check_against(const row *r, const variant *v, int out, const double *actual)
 {
     const double *expected =
@@ -666,7 +691,7 @@ static void check_against(const row *r, const variant *v, int out, const double 
     int64_t at = 0, count = m2s_shape_elements(r->expected[out].shape);
 
     for (int64_t e = 0; e < count; e++) {
-        double error = fabs(actual[e] - expected[e]);
+        double error = fabs(actual[e] - expected[e]) - storing_costs(r, v, out, expected[e]);
         if (!(error <= worst)) { /* a NaN is the worst */
             worst = error;
             at = e;
@@ -702,7 +727,12 @@ static void run_variant(harness *h, row *r, const variant *v, bool in_place)
     }
     for (int pool = 0; pool < pool_count; pool++) {
         harness_request request = {
-            .backend = v->backend, .isa = v->isa, .pool = h->pools[pool], .graph = graph, .runs = pool == 0 ? 3 : 1
+            .backend = v->backend,
+            .isa = v->isa,
+            .pool = h->pools[pool],
+            .graph = graph,
+            .storage = v->storage,
+            .runs = pool == 0 ? 3 : 1,
         };
         m2snet_status status = harness_run(h, &request, &numbers, &error);
         if (!CHECK(status == M2SNET_STATUS_OK, "%s", error.message)) {
@@ -734,6 +764,52 @@ static void run_variant(harness *h, row *r, const variant *v, bool in_place)
     m2s_graph_destroy(graph);
 }
 
+/* Operations on activations, which a module may store in 16 bits. */
+static bool is_stored(m2s_op op)
+{
+    static const m2s_op ops[] = { M2S_OP_conv2d_grad_src,
+                                  M2S_OP_conv2d_grad_weights,
+                                  M2S_OP_batch_norm_train,
+                                  M2S_OP_batch_norm_grad,
+                                  M2S_OP_sum_pixels,
+                                  M2S_OP_relu_grad,
+                                  M2S_OP_abs_diff_grad,
+                                  M2S_OP_pad_c,
+                                  M2S_OP_multiply,
+                                  M2S_OP_max_pool_grad,
+                                  M2S_OP_avg_pool_grad,
+                                  M2S_OP_resize_grad,
+                                  M2S_OP_multi_scale_subtract_train,
+                                  M2S_OP_multi_scale_subtract_grad,
+                                  M2S_OP_sigmoid };
+    bool found = false;
+
+    for (size_t i = 0; i < COUNT(ops); i++) {
+        found = found || ops[i] == op;
+    }
+    return found;
+}
+
+/* The same on 16-bit activations, against the definition with numbers that 16 bits hold. */
+static void run_stored(harness *h, const train_case *c, const m2s_backend *module)
+{
+    static const struct {
+        m2snet_dtype storage;
+        const char *name;
+    } types[] = { { M2SNET_DTYPE_F16, "module F16" }, { M2SNET_DTYPE_BF16, "module BF16" } };
+
+    for (size_t i = 0; i < COUNT(types); i++) {
+        const variant v = { module, M2S_ISA_BASELINE, M2SNET_DTYPE_F32, types[i].name, types[i].storage };
+        row r;
+        describe(&r, c, false);
+        r.storage = v.storage;
+        if (check_case("%s: %s", r.name, v.name)) {
+            run_variant(h, &r, &v, false);
+        }
+        release(&r);
+    }
+}
+
 static void run_row(harness *h, const train_case *c, const variant *variants, int variant_count)
 {
     bool update = replaced_input(c->op, 0) >= 0;
@@ -751,6 +827,9 @@ static void run_row(harness *h, const train_case *c, const variant *variants, in
             }
         }
         release(&r);
+    }
+    if (variants[1].backend->reduced && is_stored(c->op)) {
+        run_stored(h, c, variants[1].backend);
     }
 }
 
@@ -772,8 +851,8 @@ int main(int argc, char **argv)
 {
     m2s_isa lowest = M2S_ISA_BASELINE, highest = m2s_isa_detect();
     variant variants[2 + M2S_ISA_COUNT] = {
-        { m2s_backend_ref(), M2S_ISA_BASELINE, M2SNET_DTYPE_F64, "ref F64" },
-        { m2s_backend_ref(), M2S_ISA_BASELINE, M2SNET_DTYPE_F32, "ref F32" },
+        { m2s_backend_ref(), M2S_ISA_BASELINE, M2SNET_DTYPE_F64, "ref F64", 0 },
+        { m2s_backend_ref(), M2S_ISA_BASELINE, M2SNET_DTYPE_F32, "ref F32", 0 },
     };
     static const char *const cpu_names[M2S_ISA_COUNT] = { "cpu baseline F32", "cpu avx2 F32", "cpu avx512 F32" };
     const m2s_backend *module = module_option(&argc, &argv);
@@ -791,11 +870,11 @@ int main(int argc, char **argv)
     }
     check_start(argc, argv);
     if (module != NULL) {
-        variants[1] = (variant){ module, M2S_ISA_BASELINE, M2SNET_DTYPE_F32, "module F32" };
+        variants[1] = (variant){ module, M2S_ISA_BASELINE, M2SNET_DTYPE_F32, "module F32", 0 };
         pool_count = 1;
     }
     for (int isa = (int)lowest; isa <= (int)highest && module == NULL; isa++) {
-        variants[variant_count++] = (variant){ m2s_backend_cpu(), (m2s_isa)isa, M2SNET_DTYPE_F32, cpu_names[isa] };
+        variants[variant_count++] = (variant){ m2s_backend_cpu(), (m2s_isa)isa, M2SNET_DTYPE_F32, cpu_names[isa], 0 };
     }
     if (!harness_open(&h)) {
         return check_finish();

@@ -511,7 +511,8 @@ TrainRow = _struct(
     int32_t bad_steps;
     int32_t images, height, width;
     double milliseconds;
-    double waiting_milliseconds;""",
+    double waiting_milliseconds;
+    double loss_scale;""",
 )
 EpochRow = _struct(
     "m2snet_epoch_row",

@@ -60,6 +60,8 @@ class TrainRow:
     width: int
     milliseconds: float
     waiting_milliseconds: float
+    loss_scale: float
+    """That the gradients were made with: 1 but for precision "f16"."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ class Trainer(Owner):
     freeze_encoder, freeze_batch_norm. ema_decay: of averaged weights; 0: none. drop_path: how often
         the last block of ConvNeXt or PVTv2 is left out for a picture; 0: never. recompute: less memory, more time.
     max_bad_steps: so many steps in a row that are not finite end the training with DivergedError.
-    seed: of batches and augmentation. precision: "f32", "f64" on backend "ref", "tf32" on "cuda". max_plans, memory_limit_bytes.
+    seed: of batches and augmentation. precision: "f32", "f64" on backend "ref"; "f16", "bf16", "tf32" on "cuda".
+    max_plans, memory_limit_bytes.
 
     The same model, options, data and seed give the same weights bit for bit, for any number of threads.
     """
