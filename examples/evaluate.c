@@ -34,6 +34,8 @@ static const char help[] =
     "  --penalty           distances are the image's diagonal where one side is empty, 0 where both are; default:\n"
     "                      undefined and counted\n"
     "  --no-surface        no distances\n"
+    "  --suffix TEXT       predictions are the files STEM<TEXT>.png of their folder, as _mask or _labels of\n"
+    "                      m2snet-segment; the others are passed over\n"
     "  --resize            bring predictions of another size to the mask's; default: refused\n"
     "  --folds K           cross-validation: pair i belongs to fold i mod K; default 4, 0 none\n"
     "  --group-separator T what stands before it in a name is the clip (patient): the main numbers clip by clip, and\n"
@@ -88,6 +90,7 @@ enum {
     OPTION_PENALTY,
     OPTION_NO_SURFACE,
     OPTION_RESIZE,
+    OPTION_SUFFIX,
     OPTION_FOLDS,
     OPTION_GROUP_SEPARATOR,
     OPTION_LABELS,
@@ -109,6 +112,7 @@ static const struct option option_table[] = { { "json", required_argument, NULL,
                                               { "penalty", no_argument, NULL, OPTION_PENALTY },
                                               { "no-surface", no_argument, NULL, OPTION_NO_SURFACE },
                                               { "resize", no_argument, NULL, OPTION_RESIZE },
+                                              { "suffix", required_argument, NULL, OPTION_SUFFIX },
                                               { "folds", required_argument, NULL, OPTION_FOLDS },
                                               { "group-separator", required_argument, NULL, OPTION_GROUP_SEPARATOR },
                                               { "labels", required_argument, NULL, OPTION_LABELS },
@@ -260,6 +264,9 @@ static bool parse_option(int option, settings *set)
     case OPTION_NO_SURFACE:
         set->options.without_surface = 1;
         return true;
+    case OPTION_SUFFIX:
+        set->suffix = optarg;
+        return true;
     case OPTION_RESIZE:
         set->options.resize_prediction = 1;
         return true;
@@ -301,6 +308,9 @@ static bool options_fit(const settings *set, int sets)
     }
     if (has_views(&set->views) && set->run.model == NULL) {
         return usage_error("--tiles and --mirror go with --model") == EXIT_DONE;
+    }
+    if (set->suffix != NULL && set->run.model != NULL) {
+        return usage_error("--suffix is of predictions, and --model makes them") == EXIT_DONE;
     }
     if (set->name_count > sets) {
         return usage_error("--name: %d names for %d folders of predictions", set->name_count, sets) == EXIT_DONE;
@@ -359,7 +369,7 @@ static bool collect_sets(evaluation *all, char *const *arguments)
     for (int i = 0; i < all->count; i++) {
         all->sets[i].folder = arguments[i];
         all->sets[i].name = name_set(all, arguments[i], i);
-        if (!collect_pairs(arguments[i], masks, &all->sets[i].pairs)) {
+        if (!collect_pairs(arguments[i], masks, all->set->suffix, &all->sets[i].pairs)) {
             return false;
         }
     }

@@ -28,6 +28,7 @@ typedef struct settings {
     const char *json, *csv, *html;
     const char *images; /* the pictures the page shows, or NULL */
     int32_t folds;
+    const char *suffix;          /* of predictions' stems, or NULL */
     const char *group_separator; /* what stands before it in a name is the clip; NULL: no clips */
     int32_t cases;               /* best and worst ones on the page, of each so many */
     m2snet_compare_options compare;
@@ -47,8 +48,9 @@ typedef struct pair_list {
 } pair_list;
 void pair_list_free(pair_list *list);
 
-/* Two folders matched by stem, or two files. False after a complaint: there is nothing to score. */
-bool collect_pairs(const char *predictions, const char *masks, pair_list *list);
+/* Two folders matched by stem, or two files. suffix, where not NULL: stems of predictions have it besides, and files
+ * without it are passed over. False after a complaint: there is nothing to score. */
+bool collect_pairs(const char *predictions, const char *masks, const char *suffix, pair_list *list);
 
 /* ---- evaluate_run.c ---- */
 

@@ -86,14 +86,24 @@ static int compare_stems(const void *left, const void *right)
     return strcmp(((const stemmed *)left)->stem, ((const stemmed *)right)->stem);
 }
 
-static stemmed *sort_by_stem(const path_list *paths)
+/* Without suffix, which they must have. */
+static stemmed *sort_by_stem(const path_list *paths, const char *suffix, size_t *count)
 {
     stemmed *sorted = must_alloc(paths->count * sizeof(*sorted));
 
+    *count = 0;
     for (size_t i = 0; i < paths->count; i++) {
-        sorted[i] = (stemmed){ .stem = stem_of(paths->items[i]), .path = paths->items[i] };
+        char *stem = stem_of(paths->items[i]);
+        size_t length = strlen(stem), rest = length - strlen(suffix);
+
+        if (length < strlen(suffix) || strcmp(stem + rest, suffix) != 0) {
+            free(stem);
+            continue;
+        }
+        stem[rest] = '\0';
+        sorted[(*count)++] = (stemmed){ .stem = stem, .path = paths->items[i] };
     }
-    qsort(sorted, paths->count, sizeof(*sorted), compare_stems);
+    qsort(sorted, *count, sizeof(*sorted), compare_stems);
     return sorted;
 }
 
@@ -118,15 +128,16 @@ static void drop_ambiguous(stemmed *sorted, size_t count, pair_list *list)
     }
 }
 
-static void match_files(const path_list *predictions, const path_list *masks, pair_list *list)
+static void match_files(const path_list *predictions, const path_list *masks, const char *suffix, pair_list *list)
 {
-    stemmed *left = sort_by_stem(predictions);
-    stemmed *right = sort_by_stem(masks);
+    size_t left_count, right_count;
+    stemmed *left = sort_by_stem(predictions, suffix, &left_count);
+    stemmed *right = sort_by_stem(masks, "", &right_count);
 
-    drop_ambiguous(left, predictions->count, list);
-    drop_ambiguous(right, masks->count, list);
-    for (size_t i = 0; i < masks->count; i++) {
-        stemmed *partner = bsearch(&right[i], left, predictions->count, sizeof(*left), compare_stems);
+    drop_ambiguous(left, left_count, list);
+    drop_ambiguous(right, right_count, list);
+    for (size_t i = 0; i < right_count; i++) {
+        stemmed *partner = bsearch(&right[i], left, left_count, sizeof(*left), compare_stems);
 
         if (partner == NULL && !right[i].used) {
             add_unmatched(list, right[i].stem, format_text("%s: no prediction of this stem", right[i].path));
@@ -139,13 +150,13 @@ static void match_files(const path_list *predictions, const path_list *masks, pa
             partner->used = true; /* one side is ambiguous, which was said */
         }
     }
-    for (size_t i = 0; i < predictions->count; i++) {
+    for (size_t i = 0; i < left_count; i++) {
         if (!left[i].used) {
             add_unmatched(list, left[i].stem, format_text("%s: no mask of this stem", left[i].path));
         }
         free(left[i].stem);
     }
-    for (size_t i = 0; i < masks->count; i++) {
+    for (size_t i = 0; i < right_count; i++) {
         free(right[i].stem);
     }
     free(left);
@@ -153,7 +164,7 @@ static void match_files(const path_list *predictions, const path_list *masks, pa
 }
 
 /* False after a complaint: there is nothing to score. */
-bool collect_pairs(const char *predictions, const char *masks, pair_list *list)
+bool collect_pairs(const char *predictions, const char *masks, const char *suffix, pair_list *list)
 {
     path_list left = { 0 };
     path_list right = { 0 };
@@ -169,9 +180,10 @@ bool collect_pairs(const char *predictions, const char *masks, pair_list *list)
         path_list_add(&list->predictions, format_text("%s", predictions));
         path_list_add(&list->masks, format_text("%s", masks));
     } else if (there) {
-        match_files(&left, &right, list);
+        match_files(&left, &right, suffix != NULL ? suffix : "", list);
         if (list->names.count == 0) {
-            complain("no pair of equal stems in %s and %s", predictions, masks);
+            complain("no pair of equal stems in %s and %s%s%s", predictions, masks,
+                     suffix != NULL ? ", of predictions with " : "", suffix != NULL ? suffix : "");
             there = false;
         }
     }

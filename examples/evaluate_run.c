@@ -122,6 +122,7 @@ static m2snet_status open_model(evaluation *all, m2snet_error *error)
     }
     if (status == M2SNET_STATUS_OK) {
         m2snet_predict_options_init(&all->predict);
+        all->predict.class_index = first_class(&info);
         all->predict.control.cancel = all->cancel;
         all->predict.label_map = all->set->options.label_count > 0;
         all->views = all->set->views;

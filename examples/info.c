@@ -170,6 +170,10 @@ static void print_text(const settings *set, const model_facts *facts)
         const char *name = m2snet_model_class_name(facts->model, i);
 
         printf("  class %-8" PRId32 " ", i);
+        if (info->classes > 1) {
+            printf("%s, gray level %" PRId32 " in label maps: ", info->softmax ? "exclusive" : "a mask of its own",
+                   m2snet_model_class_label(facts->model, i));
+        }
         print_foreign(name != NULL ? name : "(no name)");
     }
     if (facts->selftest != NULL) {
@@ -271,6 +275,11 @@ static void print_json(const settings *set, const model_facts *facts)
     json_open(&json, "classes", '[');
     for (int32_t i = 0; i < info->classes; i++) {
         json_string(&json, NULL, m2snet_model_class_name(facts->model, i));
+    }
+    json_close(&json, ']');
+    json_open(&json, "class_labels", '[');
+    for (int32_t i = 0; i < info->classes; i++) {
+        json_integer(&json, NULL, m2snet_model_class_label(facts->model, i));
     }
     json_close(&json, ']');
     json_verbatim(&json, "config", info->config_json);

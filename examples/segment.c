@@ -34,7 +34,7 @@ static const char help[] =
     "  --gradcam NAME      also STEM_gradcam.png: where tensor NAME of the network speaks for the mask (Grad-CAM);\n"
     "                      m2snet-info --features lists the names\n" RUN_OPTION_HELP VIEW_OPTION_HELP
     "  --threshold T       probability from which on a pixel belongs to the mask; default: the model's\n"
-    "  --class N           channel of a model with several classes; default 0\n"
+    "  --class N           channel of a model with several classes; default 0, or 1 where 0 is the background\n"
     "  --largest           keep only the largest component of the mask\n"
     "  --fill-holes        fill background that the mask encloses\n"
     "  --min-area N        drop components of fewer than N pixels\n"
@@ -93,6 +93,7 @@ typedef struct settings {
     const char *features; /* folder of the sheets, or NULL */
     const char *feature_names[SHEET_MOST];
     bool mask, labels, overlay, receipt;
+    bool class_given;
     bool picture_option; /* one was given that means nothing for arrays */
     const char *input_npy, *logits_npy;
     bool quiet;
@@ -149,6 +150,9 @@ static int open_engine(settings *set, m2snet_cancel *cancel, engine_handles *eng
     if (set->predict.gradcam != NULL && !has_feature(engine->model, set->predict.gradcam)) {
         return usage_error("--gradcam %s: the network has no such tensor; m2snet-info --features %s lists them",
                            set->predict.gradcam, set->run.model);
+    }
+    if (!set->class_given) {
+        set->predict.class_index = first_class(&engine->info);
     }
     if (set->predict.class_index >= engine->info.classes) {
         return usage_error("--class %d: %s has classes 0 to %d", set->predict.class_index, set->run.model,
@@ -528,6 +532,7 @@ static bool parse_option(int option, settings *set)
             return false;
         }
         set->predict.class_index = (int32_t)number;
+        set->class_given = true;
         return true;
     case OPTION_LARGEST:
         set->predict.largest_component = 1;

@@ -493,7 +493,7 @@ typedef enum m2snet_mirror {
 typedef struct m2snet_predict_options {
     size_t struct_size;
     double threshold;              /* 0..1; negative (default) = the model's. mask = map >= ceil(255 threshold) */
-    int32_t class_index;           /* channel of a model with several classes */
+    int32_t class_index;           /* channel of a model with several classes; 0, with softmax the background */
     int32_t roi_x, roi_y;          /* region of interest, px; the network sees only it, results are 0 outside. */
     int32_t roi_width, roi_height; /* 0 x 0 (default) = the whole image */
     int32_t largest_component;     /* 1: keep only the largest component of the mask */

@@ -118,3 +118,8 @@ void close_views(view_options *views)
         views->sessions[i] = NULL;
     }
 }
+
+int32_t first_class(const m2snet_model_info *info)
+{
+    return info->softmax ? 1 : 0;
+}

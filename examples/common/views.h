@@ -45,4 +45,7 @@ m2snet_status open_views(view_options *views, const run_options *run, m2snet_con
                          m2snet_error *error);
 void close_views(view_options *views);
 
+/* The channel that is asked for where none is named: the first that is not the background. */
+int32_t first_class(const m2snet_model_info *info);
+
 #endif

@@ -61,6 +61,28 @@ says '^([0-9]+) of \1 tensors are those of'
 run 0 train "${tiny[@]}" --network "$classes" --labels 128,255 --start "$work/a/last.safetensors" --epochs 1 \
     --output "$work/q"
 says '^[0-9]+ of [0-9]+ tensors are those of .*, the others are drawn'
+# Classes that exclude each other: what is found is the first that is not the background; all of them are in the label maps,
+# which m2snet-evaluate tells from the other files by their suffix.
+softmax=${network%?},\"classes\":[\"rest\",\"a\",\"b\"],\"activation\":\"softmax\"}
+run 0 train "${tiny[@]}" --network "$softmax" --labels 128,255 --softmax --bce-weight 0 --iou-weight 0 \
+    --cross-entropy-weight 1 --epochs 1 --output "$work/x"
+run 0 info "$work/x/last.safetensors"
+says '^  class 2 +exclusive, gray level 255 in label maps: b$'
+for class in 0 1; do
+    run 0 segment --model "$work/x/last.safetensors" --class $class --output "$work/class$class" "$pairs/images"
+done
+run 0 segment --model "$work/x/last.safetensors" --labels --mask --output "$work/classes" "$pairs/images"
+one=$(basename "$(find "$work/class0" -name '*.png' | LC_ALL=C sort | head -1)")
+equal "$work/classes/$one" "$work/class1/$one"
+cmp -s "$work/classes/$one" "$work/class0/$one" && complain "the background and class 1 are the same"
+run 0 evaluate --labels b=255 --suffix _labels --no-surface "$work/classes" "$pairs/masks"
+says '^5 pairs scored, 0 failed, 0 without a partner'
+run 1 evaluate --labels b=255 --no-surface "$work/classes" "$pairs/masks"
+errs '_labels.png: no mask of this stem'
+run 1 evaluate --suffix _nothing "$work/classes" "$pairs/masks"
+errs 'no pair of equal stems .*with _nothing'
+run 2 evaluate --suffix _labels --model "$work/x/last.safetensors" "$pairs/images" "$pairs/masks"
+errs 'suffix is of predictions'
 run 0 train "${tiny[@]}" --learning-rate 0 --freeze-batch-norm --patience 1 --epochs 9 --output "$work/r"
 says 'no better validation for 1: ended early'
 [ "$(wc -l <"$work/r/epochs.csv")" -eq 3 ] || complain "patience 1 should end after two epochs"

@@ -495,7 +495,8 @@ class Session(Owner):
 
         image: a path, a PNG or JPEG file's bytes, an array (height, width[, 3 or 4]), a Pillow image; see ImageLike.
             Arrays are not copied when the pixels of each row lie side by side, whatever the distance of rows.
-        threshold: 0 to 1; None = the model's. class_index: channel of a model with several classes.
+        threshold: 0 to 1; None = the model's. class_index: channel of a model with several classes (0 is the background
+            where they exclude each other).
         roi: (x, y, width, height), px: the network sees only this part, results are 0 outside.
         largest_component, fill_holes, min_area_px: what is done to the mask.
         presence_min_area_px: smallest component that counts as found; None = 0.0005 of the picture.
