@@ -39,13 +39,40 @@ static const struct sheet_row {
 };
 #define ROWS (sizeof(sheet_rows) / sizeof(sheet_rows[0]))
 
+/* With four levels the pyramid stands on the encoder's levels 2 to 5. */
+static const char *name_at(size_t row, int level, bool four)
+{
+    if (four && row == 0) {
+        return level + 1 < LEVELS ? sheet_rows[row].names[level + 1] : NULL;
+    }
+    if (four && row == ROWS - 1 && level >= 3) {
+        return level == 3 ? "x4_dem_5" : NULL;
+    }
+    return sheet_rows[row].names[level];
+}
+
+/* Whose tensor of the deepest level is missing. */
+static bool has_four_levels(const m2snet_model *model)
+{
+    for (int32_t i = 0; i < m2snet_model_feature_count(model); i++) {
+        m2snet_feature_info info = { .struct_size = sizeof(info) };
+
+        if (m2snet_model_feature_info(model, i, &info, NULL) == M2SNET_STATUS_OK &&
+            strcmp(info.name, "x5_dem_1") == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int32_t sheet_names(const m2snet_model *model, const char *names[SHEET_MOST])
 {
+    bool four = has_four_levels(model);
     int32_t count = 0;
 
     for (size_t row = 0; row < ROWS; row++) {
         for (int level = 0; level < LEVELS; level++) {
-            const char *name = sheet_rows[row].names[level];
+            const char *name = name_at(row, level, four);
 
             for (int32_t i = 0; name != NULL && i < m2snet_model_feature_count(model); i++) {
                 m2snet_feature_info info = { .struct_size = sizeof(info) };
@@ -210,12 +237,12 @@ m2snet_status write_gradcam(m2snet_context *context, const char *path, const m2s
 
 /* ---- The sheet ------------------------------------------------------------ */
 
-static bool row_shows(const m2snet_result *result, const struct sheet_row *row)
+static bool row_shows(const m2snet_result *result, size_t row, bool four)
 {
     m2snet_feature feature;
 
     for (int level = 0; level < LEVELS; level++) {
-        if (find_feature(result, row->names[level], &feature)) {
+        if (find_feature(result, name_at(row, level, four), &feature)) {
             return true;
         }
     }
@@ -302,6 +329,7 @@ m2snet_status write_sheet(m2snet_context *context, const char *path, const char 
     if (status != M2SNET_STATUS_OK) {
         return status;
     }
+    bool four = !find_feature(result, "x5_dem_1", &feature);
     if (receipt.input_width > receipt.input_height) {
         s.cell_height = CELL * receipt.input_height / receipt.input_width + 1;
     } else {
@@ -309,7 +337,7 @@ m2snet_status write_sheet(m2snet_context *context, const char *path, const char 
         s.cell_width = s.cell_width < CELL / 2 ? CELL / 2 : s.cell_width; /* captions need their place */
     }
     for (size_t row = 0; row < ROWS; row++) {
-        shown += row_shows(result, &sheet_rows[row]);
+        shown += row_shows(result, row, four);
     }
     int32_t pitch = s.cell_height + CAPTION + GAP, y = HEADER + pitch + 34;
     canvas_make(&s.c, 2 * MARGIN + LABELS + LEVELS * s.cell_width + (LEVELS - 1) * GAP, y + shown * pitch + MARGIN,
@@ -317,12 +345,12 @@ m2snet_status write_sheet(m2snet_context *context, const char *path, const char 
     draw_header(&s, title, model);
     status = draw_outcome(&s, HEADER, image, result, gradcam, error);
     for (size_t row = 0; row < ROWS; row++) {
-        if (!row_shows(result, &sheet_rows[row])) {
+        if (!row_shows(result, row, four)) {
             continue;
         }
         draw_label(&s, y, sheet_rows[row].label);
         for (int level = 0; level < LEVELS; level++) {
-            if (find_feature(result, sheet_rows[row].names[level], &feature)) {
+            if (find_feature(result, name_at(row, level, four), &feature)) {
                 draw_feature(&s, level, y, &feature);
             }
         }

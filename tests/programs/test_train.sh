@@ -61,6 +61,12 @@ says '^([0-9]+) of \1 tensors are those of'
 run 0 train "${tiny[@]}" --network "$classes" --labels 128,255 --start "$work/a/last.safetensors" --epochs 1 \
     --output "$work/q"
 says '^[0-9]+ of [0-9]+ tensors are those of .*, the others are drawn'
+# A network with four levels has sheets, too (which begin with the encoder's second level).
+four=${network%?},\"variant\":{\"levels\":4}}
+run 0 train "${tiny[@]}" --network "$four" --epochs 1 --output "$work/v"
+run 0 segment --model "$work/v/last.safetensors" --features "$work/four" --output "$work/four" "$pairs/images"
+[ "$(find "$work/four" -name '*_features.png' | wc -l)" -eq 5 ] || complain "five sheets of four levels were expected"
+
 # Classes that exclude each other: what is found is the first that is not the background; all of them are in the label maps,
 # which m2snet-evaluate tells from the other files by their suffix.
 softmax=${network%?},\"classes\":[\"rest\",\"a\",\"b\"],\"activation\":\"softmax\"}
