@@ -10,15 +10,6 @@
 
 #include "backends/cuda/pack.cuh"
 
-/* Before a loop: all of its rounds at once, or short code where it is rarely run through. */
-#if defined(__CUDA_ARCH__)
-#define M2S_UNROLL    _Pragma("unroll")
-#define M2S_NO_UNROLL _Pragma("unroll 1")
-#else
-#define M2S_UNROLL
-#define M2S_NO_UNROLL
-#endif
-
 struct m2s_columns {
     int images; /* cut apart; 1 where sums run over all of them */
     int channels;

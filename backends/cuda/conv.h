@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Convolutions and their two gradients: what the plan compiler asks for, and who provides it. cuDNN where it is there
- * and can (conv_cudnn.c), else own plain kernels (conv_direct.cu), which can all.
+ * Convolutions and their two gradients: what the plan compiler asks for, and who provides it. Own kernels where a channel
+ * is a group (conv_depthwise.cu); cuDNN where it is there and can (conv_cudnn.c), else own plain kernels
+ * (conv_direct.cu), which can all.
  *
  * x (n, h, w, c), y (n, oh, ow, oc), weights (oc, kh, kw, c / groups) and bias are dense and of the storage type; sums
  * are F32, or better.
@@ -51,6 +52,12 @@ typedef struct m2s_conv_library m2s_conv_library;
 typedef struct m2s_conv_settings {
     size_t most_workspace_bytes;
 } m2s_conv_settings;
+
+/* ---- conv_depthwise.cu ---- */
+
+/* *conv NULL, with OK: the problem is none of its kind. */
+m2snet_status m2s_conv_depthwise_create(m2s_memory *memory, const m2s_conv_problem *problem, m2s_prepared_conv **conv,
+                                        m2snet_error *error);
 
 /* ---- conv_direct.cu ---- */
 

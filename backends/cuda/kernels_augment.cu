@@ -3,6 +3,7 @@
  * the order of lib/train/augment_apply.c. */
 #include "backends/cuda/each.cuh"
 #include "backends/cuda/pictures.h"
+#include "backends/cuda/rng.cuh"
 
 namespace
 {
@@ -247,18 +248,9 @@ struct noise_rule {
     float std[3];
     uint64_t stream;
 
-    M2S_HD static uint64_t bits_at(uint64_t stream, uint64_t index)
-    {
-        uint64_t z = stream + (index + 1) * 0x9e3779b97f4a7c15u;
-
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        return z ^ (z >> 31);
-    }
-
     template <int WIDTH> M2S_HD void at(int64_t i) const
     {
-        uint64_t bits = bits_at(stream, static_cast<uint64_t>(i));
+        uint64_t bits = m2s_device_rng_bits(stream, static_cast<uint64_t>(i));
         uint32_t sum = 0;
 
         static_assert(WIDTH == 1, "numbers one by one");

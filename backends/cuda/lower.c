@@ -56,9 +56,18 @@ bool m2s_cuda_input_is_stored(m2s_op op, int32_t input)
         return input % 2 == 0;
     case M2S_OP_batch_norm:
     case M2S_OP_batch_norm_train:
+    case M2S_OP_layer_norm:
+    case M2S_OP_scale_c:
+    case M2S_OP_drop_path:
     case M2S_OP_plane_affine_relu:
         return input == 0;
+    case M2S_OP_window_attention:
+        return input != 1;
+    case M2S_OP_window_attention_grad:
+        return input != 2;
     case M2S_OP_batch_norm_grad:
+    case M2S_OP_layer_norm_grad:
+    case M2S_OP_scale_c_grad:
     case M2S_OP_multi_scale_subtract:
     case M2S_OP_multi_scale_subtract_train:
         return input < 2;
@@ -77,6 +86,9 @@ bool m2s_cuda_result_is_stored(m2s_op op, int32_t result)
         return false;
     case M2S_OP_batch_norm_train:
     case M2S_OP_batch_norm_grad:
+    case M2S_OP_layer_norm_grad:
+    case M2S_OP_scale_c_grad:
+    case M2S_OP_window_attention_grad:
     case M2S_OP_multi_scale_subtract_train:
         return result == 0;
     case M2S_OP_multi_scale_subtract_grad:
@@ -126,7 +138,6 @@ static m2snet_status ask_cudnn(m2s_device *device, const m2s_conv_problem *probl
 {
     m2snet_status status = M2SNET_STATUS_OK;
 
-    *conv = NULL;
     if (device->cudnn != NULL) {
         pthread_mutex_lock(&device->launching);
         status = m2s_conv_cudnn_create(device->cudnn, problem, conv, error);
@@ -142,7 +153,10 @@ static m2snet_status prepare(m2s_device *device, const m2s_conv_problem *problem
 {
     m2snet_status status;
 
-    M2S_TRY(ask_cudnn(device, problem, conv, error));
+    M2S_TRY(m2s_conv_depthwise_create(device->host.memory, problem, conv, error));
+    if (*conv == NULL) {
+        M2S_TRY(ask_cudnn(device, problem, conv, error));
+    }
     if (*conv == NULL && may_widen && problem->storage != M2SNET_DTYPE_F32) {
         m2s_conv_problem wide = *problem;
         wide.storage = M2SNET_DTYPE_F32;
@@ -242,7 +256,8 @@ static m2snet_status lower_conv(m2s_device *device, const m2s_graph *graph, cons
     M2S_TRY(prepare(device, &problem, true, &step->conv[0], error));
     step->storage = step->conv[0]->problem.storage;
     bool constant = problem.kind != M2S_CONV_GRAD_WEIGHTS && graph->values[node->in[1]].constant;
-    bool same = weights.kh * weights.kw == 1 && step->storage == M2SNET_DTYPE_F32; /* both orders are one */
+    bool same =
+        (weights.kh * weights.kw == 1 || weights.i == 1) && step->storage == M2SNET_DTYPE_F32; /* both orders are one */
     step->packs_weights = !constant && !same;
     step->kernel_name = step->conv[0]->name;
     add_part(step, 0, step->packs_weights ? stored_bytes(weights, step->storage) : 0);

@@ -127,7 +127,7 @@ void training_run_make(training_run *run, const char *backend, int threads, m2sn
     m2s_memory *memory = &run->context->memory;
     run->weights = network_weights(memory, config, weights);
     if (recipe->objective.weight[M2S_TERM_LOSSNET] != 0.0) {
-        run->lossnet = network_lossnet_weights(memory, "vgg16", weights);
+        run->lossnet = network_lossnet_weights(memory, recipe->objective.lossnet->name, weights);
     }
     expect_ok(m2s_step_build(memory, config, recipe, n, h, w, dtype, run->context->backend->literal, &graph, &error),
               &error);
@@ -155,6 +155,7 @@ void training_run_make(training_run *run, const char *backend, int threads, m2sn
     set_scalar(run, M2S_NAME_RATE, 0.05);
     set_scalar(run, M2S_NAME_BOUNDARY, 1.0);
     set_scalar(run, M2S_NAME_KEEP, 0.0);
+    set_scalar(run, M2S_NAME_DRAW, 77.0);
     set_scalar(run, M2S_NAME_CORRECTION1, 1.0 - recipe->momentum);
     set_scalar(run, M2S_NAME_CORRECTION2, 1.0 - recipe->beta2);
 }

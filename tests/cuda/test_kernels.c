@@ -40,6 +40,17 @@ static const row pixel_rows[] = {
     { "batch_norm_grad", { NORM, .relu = 1, .frozen = 1 }, "aaaaav", "ssvvvv", "svv", 48, true, false },
     { "sum_pixels", { 0 }, "a", "s", "v", 2, true, false },
 
+    { "layer_norm", { NORM }, "aaa", "svv", "s", 24, true, false },
+    { "layer_norm", { NORM }, "maa", "svv", "s", 24, false, false },
+    { "layer_norm_grad", { NORM }, "aaa", "ssv", "svv", 64, true, false },
+    { "layer_norm_grad", { NORM }, "ama", "ssv", "svv", 64, false, false },
+    { "gelu", { 0 }, "l", "s", "s", 32, true, false }, /* the square of a rounded number, in an exponent */
+    { "gelu_grad", { 0 }, "al", "ss", "s", 32, true, false },
+    { "scale_c", { 0 }, "aa", "sv", "s", 2, true, false },
+    { "scale_c_grad", { 0 }, "aaa", "ssv", "sv", 4, true, false },
+    { "drop_path", { .alpha = 0.5, .begin = 3 }, "aw", "s1", "s", 2, true, false },
+    { "drop_path", { .alpha = 0.25 }, "aw", "s1", "s", 2, true, false },
+
     { "sigmoid", { 0 }, "l", "s", "s", 4, false, false },
     { "sigmoid_grad", { 0 }, "ap", "ss", "s", 4, false, false },
     { "softmax_c", { 0 }, "l", "s", "s", 32, false, false },      /* sums over up to 2048 channels, in float */

@@ -46,8 +46,8 @@ if [ -n "$prebuilt" ]; then
     bin=$(cd "$prebuilt" && pwd)/bin lib=$(cd "$prebuilt" && pwd)/lib
 else
     scripts/build.sh -DM2SNET_BUILD_TESTS=ON -DM2SNET_CUDA=ON -DM2SNET_CUDA_ARCHITECTURES=native >>"$log" 2>&1 &&
-        cmake --build build/release --target gpu-measure gpu-kernels gpu-updates gpu-pictures gpu-time-kernels \
-            >>"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
+        cmake --build build/release --target gpu-measure gpu-kernels gpu-attention gpu-depthwise gpu-updates \
+            gpu-pictures gpu-time-kernels >>"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
     tests/gpu/bundle.sh --no-build build/release build/gpu-local >>"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
     bin=$root/build/gpu-local/bin lib=$root/build/gpu-local/lib
 fi
@@ -117,6 +117,8 @@ run_kernels() {
     local prefix=gpu
     [ -z "$dry" ] || prefix=cuda
     part "kernels one by one" 60 "$bin/$prefix-kernels"
+    part "attention" 60 "$bin/$prefix-attention"
+    part "depthwise convolutions" 30 "$bin/$prefix-depthwise"
     part "grouped updates" 30 "$bin/$prefix-updates"
     part "pictures" 30 "$bin/$prefix-pictures"
 }
@@ -125,6 +127,7 @@ run_parity() {
     part "whole networks against golden values" 90 "$bin/parity-parity_vectors"
     part "f16, bf16, tf32 against f32" 60 "$bin/parity-reduced" "$([ -n "$dry" ] && echo 64 || echo 352)"
     part "a training step in them against f32" 60 "$bin/parity-reduced_training" "$([ -n "$dry" ] && echo 48 || echo 96)"
+    part "ConvNeXt, PVTv2, Swin-T against ref F64" 60 "$bin/parity-device" cuda
     part "a training step against golden values" 90 "$bin/parity-training_step" --backend cuda
 }
 
@@ -144,8 +147,11 @@ run_memcheck() {
         --module "$module" "2x5x7x13" "1x1x" "2x1x1"
     part "memcheck, training" 45 "$sanitizer" --tool memcheck --error-exitcode 9 "$bin/ops-ops_train" \
         --module "$module" "2x5x7x13" "1x1x"
+    part "memcheck, attention, depthwise" 60 bash -c "$sanitizer --tool memcheck --error-exitcode 9 $bin/gpu-attention \
+        2x5x7x10 1x17x33 && $sanitizer --tool memcheck --error-exitcode 9 $bin/gpu-depthwise 1x9x29 1x11x11"
     part "racecheck" 40 "$sanitizer" --tool racecheck --error-exitcode 9 "$bin/ops-ops_table" \
-        --module "$module" "multi_scale_subtract 1x3x2x13" "box_filter 2x" "softmax_c 2x"
+        --module "$module" "multi_scale_subtract 1x3x2x13" "box_filter 2x" "softmax_c 2x" "layer_norm 2x"
+    part "racecheck, attention" 60 "$sanitizer" --tool racecheck --error-exitcode 9 "$bin/gpu-attention" 2x5x7x10 1x9x5x120
 }
 
 run_speed() {

@@ -16,29 +16,6 @@
 #include "run/module.h"
 #endif
 
-/* What the cuda module has no kernel for, and must say so. */
-static inline bool module_refuses(m2s_op op)
-{
-    switch (op) {
-    case M2S_OP_layer_norm:
-    case M2S_OP_layer_norm_grad:
-    case M2S_OP_gelu:
-    case M2S_OP_gelu_grad:
-    case M2S_OP_scale_c:
-    case M2S_OP_scale_c_grad:
-    case M2S_OP_attention:
-    case M2S_OP_attention_grad:
-    case M2S_OP_drop_path:
-    case M2S_OP_window_attention:
-    case M2S_OP_window_attention_grad:
-    case M2S_OP_merge_patches:
-    case M2S_OP_merge_patches_grad:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* A plan with this operation is refused by the operation's name. */
 static inline void module_check_refusal(const m2s_backend *backend, harness *h, m2s_op op, const m2s_shape *in,
                                         const m2s_attrs *attrs)
