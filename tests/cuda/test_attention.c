@@ -34,8 +34,8 @@ static const row rows[] = {
       { A(2, 5, 7, 10), A(2, 2, 3, 20) }, BACK, 32 },
     { "attention_grad", HEADS(5, 0.125), "aaa", { A(1, 22, 3, 320), A(1, 22, 3, 320), A(1, 11, 11, 640) },
       { A(1, 22, 3, 320), A(1, 11, 11, 640) }, BACK, 64 },
-    { "attention_grad", HEADS(1, 0.2), "aaa", { A(2, 32, 37, 32), A(2, 32, 37, 32), A(2, 4, 8, 64) },
-      { A(2, 32, 37, 32), A(2, 4, 8, 64) }, BACK, 128 },
+    { "attention_grad", HEADS(1, 0.2), "aaa", { A(2, 16, 19, 32), A(2, 16, 19, 32), A(2, 4, 8, 64) },
+      { A(2, 16, 19, 32), A(2, 4, 8, 64) }, BACK, 128 },
     { "attention_grad", HEADS(1, 0.1), "aaa", { A(1, 3, 11, 131), A(1, 3, 11, 131), A(1, 5, 13, 262) },
       { A(1, 3, 11, 131), A(1, 5, 13, 262) }, BACK, 64 },
 
@@ -44,8 +44,8 @@ static const row rows[] = {
       { A(2, 16, 12, 96) }, "sFs", "s", 32 },
     { "window_attention", { WINDOWS(8, 4, 1) }, "aa", { A(1, 16, 24, 33), A(225, 1, 1, 1) }, { A(1, 16, 24, 11) }, "sF", "s", 32 },
     { "window_attention", { WINDOWS(7, 0, 1) }, "aa", { A(1, 9, 5, 120), A(169, 1, 1, 1) }, { A(1, 9, 5, 40) }, "sF", "s", 32 },
-    { "window_attention", { WINDOWS(16, 5, 2) }, "aaa", { A(1, 17, 33, 48), A(961, 2, 1, 1), A(48, 1, 1, 1) },
-      { A(1, 17, 33, 16) }, "sFs", "s", 64 },
+    { "window_attention", { WINDOWS(16, 5, 2) }, "aaa", { A(1, 17, 16, 48), A(961, 2, 1, 1), A(48, 1, 1, 1) },
+      { A(1, 17, 16, 16) }, "sFs", "s", 64 },
     { "window_attention_grad", { WINDOWS(1, 0, 1) }, "aaa", { A(1, 1, 1, 1), A(1, 1, 1, 3), A(1, 1, 1, 1) },
       { A(1, 1, 1, 3), A(1, 1, 1, 1) }, "ssF", "sF", 8 },
     { "window_attention_grad", { WINDOWS(7, 3, 3), .frozen = 1 }, "aaaa",
@@ -57,8 +57,8 @@ static const row rows[] = {
       { A(3, 8, 12, 5), A(3, 8, 12, 15), A(49, 1, 1, 1), A(15, 1, 1, 1) },
       { A(3, 8, 12, 15), A(49, 1, 1, 1), A(15, 1, 1, 1) }, "ssFs", "sFF", 64 }, /* nothing is padded */
     { "window_attention_grad", { WINDOWS(16, 5, 1) }, "aaaa",
-      { A(1, 17, 33, 40), A(1, 17, 33, 120), A(961, 1, 1, 1), A(120, 1, 1, 1) },
-      { A(1, 17, 33, 120), A(961, 1, 1, 1), A(120, 1, 1, 1) }, "ssFs", "sFF", 128 },
+      { A(1, 16, 17, 40), A(1, 16, 17, 120), A(961, 1, 1, 1), A(120, 1, 1, 1) },
+      { A(1, 16, 17, 120), A(961, 1, 1, 1), A(120, 1, 1, 1) }, "ssFs", "sFF", 128 },
 
     { "merge_patches", { 0 }, "a", { A(1, 1, 1, 1) }, { A(1, 1, 1, 4) }, "s", "s", 0 },
     { "merge_patches", { 0 }, "a", { A(2, 5, 7, 13) }, { A(2, 3, 4, 52) }, "s", "s", 0 },
@@ -112,10 +112,11 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < COUNT(rows); i++) {
         run_row(&rows[i], M2SNET_DTYPE_F32, 0);
-        run_row(&rows[i], M2SNET_DTYPE_F32, 1);
-        run_row(&rows[i], M2SNET_DTYPE_F16, 0);
-        run_row(&rows[i], M2SNET_DTYPE_BF16, 0);
-        run_row(&rows[i], M2SNET_DTYPE_BF16, 3);
+        if (rows[i].attrs.kernel < 16) { /* a quarter of a million pairs of pixels: once is enough */
+            run_row(&rows[i], M2SNET_DTYPE_F32, 1);
+            run_row(&rows[i], M2SNET_DTYPE_F16, 0);
+            run_row(&rows[i], M2SNET_DTYPE_BF16, 3);
+        }
     }
     m2s_cuda_leave(previous);
     return check_finish();

@@ -10,14 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/cuda/conv.h"
 #include "backends/cuda/runtime.h"
 #include "backends/cuda/updates.h"
+#include "core/memory.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define COPY_BYTES   ((size_t)256 << 20)
 
 /* Letters of shapes as in test_kernels.c, and p: one channel, h: half as high and wide, x and q: statistics and planes
- * of a subtraction unit of two scales. */
+ * of a subtraction unit of two scales; k and j: keys and values of an eighth and of half the height and width; c, b and
+ * z: queries, keys and values, position table and padding of windows; m: 2 x 2 pixels merged. */
 typedef struct row {
     const char *op;
     m2s_attrs attrs;
@@ -29,6 +32,8 @@ typedef struct row {
 #define A(n_, h_, w_, c_) { .d = { n_, h_, w_, c_ } }
 #define RGB .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 }
 #define UNIT .scales = 2, .scale = { 3, 5 }, .epsilon = 1e-5
+
+#define WINDOWS .kernel = 7, .begin = 3, .groups = 3, .alpha = 0.17
 
 static const row rows[] = {
     { "batch_norm", { .epsilon = 1e-5, .relu = 1 }, "svvvv", "s", A(8, 88, 88, 64) },
@@ -45,6 +50,21 @@ static const row rows[] = {
     { "batch_norm_grad", { .epsilon = 1e-5 }, "ssvvvv", "svv", A(8, 22, 22, 1024) },
     { "batch_norm_grad", { .epsilon = 1e-5 }, "ssvvvv", "svv", A(8, 11, 11, 2048) },
     { "sum_pixels", { 0 }, "s", "v", A(8, 88, 88, 64) },
+    { "layer_norm", { .epsilon = 1e-6 }, "svv", "s", A(8, 88, 88, 128) },
+    { "layer_norm", { .epsilon = 1e-6 }, "svv", "s", A(8, 11, 11, 1024) },
+    { "layer_norm_grad", { .epsilon = 1e-6 }, "ssv", "svv", A(8, 88, 88, 128) },
+    { "gelu", { 0 }, "s", "s", A(8, 88, 88, 512) },
+    { "gelu_grad", { 0 }, "ss", "s", A(8, 88, 88, 512) },
+    { "scale_c", { 0 }, "sv", "s", A(8, 88, 88, 128) },
+    { "scale_c_grad", { 0 }, "ssv", "sv", A(8, 88, 88, 128) },
+    { "drop_path", { .alpha = 0.1 }, "s1", "s", A(8, 88, 88, 128) },
+    { "attention", { .groups = 1, .alpha = 0.125 }, "sk", "s", A(8, 88, 88, 64) },
+    { "attention", { .groups = 5, .alpha = 0.125 }, "sj", "s", A(8, 22, 22, 320) },
+    { "attention_grad", { .groups = 1, .alpha = 0.125 }, "ssk", "sk", A(8, 88, 88, 64) },
+    { "attention_grad", { .groups = 5, .alpha = 0.125 }, "ssj", "sj", A(8, 22, 22, 320) },
+    { "window_attention", { WINDOWS }, "cbz", "s", A(8, 56, 56, 96) },
+    { "window_attention_grad", { WINDOWS, .frozen = 1 }, "scbz", "c", A(8, 56, 56, 96) },
+    { "merge_patches", { 0 }, "s", "m", A(8, 56, 56, 96) },
     { "sigmoid", { 0 }, "s", "s", A(8, 352, 352, 1) },
     { "sigmoid_grad", { 0 }, "ss", "s", A(8, 352, 352, 1) },
     { "softmax_c", { 0 }, "s", "s", A(8, 352, 352, 4) },
@@ -107,6 +127,18 @@ static m2s_shape shape_of(char letter, m2s_shape s)
         return (m2s_shape)A(8, 1, 1, 1);
     case 'q':
         return (m2s_shape)A(s.n, s.h, s.w, 4);
+    case 'k':
+        return (m2s_shape)A(s.n, s.h / 8, s.w / 8, 2 * s.c);
+    case 'j':
+        return (m2s_shape)A(s.n, s.h / 2, s.w / 2, 2 * s.c);
+    case 'c':
+        return (m2s_shape)A(s.n, s.h, s.w, 3 * s.c);
+    case 'b':
+        return (m2s_shape)A(169, 3, 1, 1);
+    case 'z':
+        return (m2s_shape)A(3 * s.c, 1, 1, 1);
+    case 'm':
+        return (m2s_shape)A(s.n, (s.h + 1) / 2, (s.w + 1) / 2, 4 * s.c);
     default:
         return (m2s_shape)A(1, 1, 1, 1);
     }
@@ -232,6 +264,77 @@ static void time_row(const row *r, void *stream, int multiprocessors, double rat
     m2s_cuda_free(args.scratch);
 }
 
+/* ---- depthwise convolutions, which are no kernels of the table ---- */
+
+static const struct {
+    m2s_conv_kind kind;
+    m2s_shape shape;
+    int side;
+} convs[] = {
+    { M2S_CONV_FORWARD, A(8, 88, 88, 128), 7 },      { M2S_CONV_FORWARD, A(8, 11, 11, 1024), 7 },
+    { M2S_CONV_FORWARD, A(8, 88, 88, 512), 3 },      { M2S_CONV_GRAD_X, A(8, 88, 88, 128), 7 },
+    { M2S_CONV_GRAD_WEIGHTS, A(8, 88, 88, 128), 7 }, { M2S_CONV_GRAD_WEIGHTS, A(8, 88, 88, 512), 3 },
+};
+
+static const m2s_prepared_conv *conv;
+static m2s_conv_data conv_data;
+
+static int launch_conv(const m2s_cuda_call *call)
+{
+    return conv->launch(conv, call, &conv_data);
+}
+
+static void time_conv(size_t i, m2s_memory *memory, void *stream, int multiprocessors, double rate, bool small)
+{
+    static const m2s_cuda_kernel kernel = { NULL, launch_conv, false };
+    static const char *const names[] = { "depthwise", "depthwise grad x", "depthwise grad weights" };
+    m2s_shape s = convs[i].shape;
+    const int32_t side = convs[i].side;
+    m2s_prepared_conv *made = NULL;
+    m2snet_error error;
+
+    if (small) {
+        s = (m2s_shape)A(2, 8, 8, s.c);
+    }
+    const m2s_conv_problem problem = { .kind = convs[i].kind,
+                                       .storage = M2SNET_DTYPE_F32,
+                                       .n = (int32_t)s.n,
+                                       .h = (int32_t)s.h,
+                                       .w = (int32_t)s.w,
+                                       .c = (int32_t)s.c,
+                                       .oh = (int32_t)s.h,
+                                       .ow = (int32_t)s.w,
+                                       .oc = (int32_t)s.c,
+                                       .kh = side,
+                                       .kw = side,
+                                       .stride = 1,
+                                       .pad = side / 2,
+                                       .dilation = 1,
+                                       .groups = (int32_t)s.c };
+    if (m2s_conv_depthwise_create(memory, &problem, &made, &error) != M2SNET_STATUS_OK || made == NULL) {
+        failure = 1;
+        return;
+    }
+    size_t count = (size_t)m2s_shape_elements(s), weights = (size_t)(s.c * side * side);
+    conv = made;
+    conv_data = (m2s_conv_data){ .x = numbers(stream, count),
+                                 .y = numbers(stream, count),
+                                 .weights = numbers(stream, weights),
+                                 .workspace = numbers(stream, made->workspace_bytes / sizeof(float) + 1) };
+    job j = { &kernel, { NULL, stream, M2SNET_DTYPE_F32, multiprocessors }, NULL, NULL, 0 };
+    double bytes = (double)(2 * count + weights) * sizeof(float);
+    double microseconds = failure == 0 ? time_job(&j, small ? 1 : 50) : 0.0;
+    printf("%-22s %d %5" PRId64 " x %4" PRId64 " x %3" PRId64 " x %4" PRId64
+           " %10.1f us %8.0f GB/s %5.0f %% of a copy\n",
+           names[convs[i].kind], side, s.d[0], s.d[1], s.d[2], s.d[3], microseconds, bytes / microseconds / 1e3,
+           bytes / microseconds / rate * 100.0);
+    m2s_cuda_free(conv_data.x);
+    m2s_cuda_free(conv_data.y);
+    m2s_cuda_free(conv_data.weights);
+    m2s_cuda_free(conv_data.workspace);
+    made->destroy(memory, made);
+}
+
 static bool is_wanted(const char *op, char *const *names, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -247,8 +350,10 @@ int main(int argc, char **argv)
     bool small = argc > 1 && strcmp(argv[1], "--small") == 0;
     int first = small ? 2 : 1, previous = 0;
     m2s_cuda_properties properties;
+    m2s_memory memory;
     void *stream = NULL;
 
+    m2s_memory_init(&memory, NULL, 0);
     failure |= m2s_cuda_enter(0, &previous);
     failure |= m2s_cuda_properties_of(0, &properties);
     failure |= m2s_cuda_stream_create(&stream);
@@ -262,6 +367,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < COUNT(rows); i++) {
         if (is_wanted(rows[i].op, argv + first, argc - first)) {
             time_row(&rows[i], stream, properties.multiprocessors, rate, small);
+        }
+    }
+    for (size_t i = 0; i < COUNT(convs); i++) {
+        if (is_wanted("depthwise", argv + first, argc - first)) {
+            time_conv(i, &memory, stream, properties.multiprocessors, rate, small);
         }
     }
     m2s_cuda_stream_destroy(stream);

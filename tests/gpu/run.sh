@@ -148,7 +148,7 @@ run_memcheck() {
     part "memcheck, training" 45 "$sanitizer" --tool memcheck --error-exitcode 9 "$bin/ops-ops_train" \
         --module "$module" "2x5x7x13" "1x1x"
     part "memcheck, attention, depthwise" 60 bash -c "$sanitizer --tool memcheck --error-exitcode 9 $bin/gpu-attention \
-        2x5x7x10 1x17x33 && $sanitizer --tool memcheck --error-exitcode 9 $bin/gpu-depthwise 1x9x29 1x11x11"
+        2x5x7x10 1x9x5x120 2x9x12x64 && $sanitizer --tool memcheck --error-exitcode 9 $bin/gpu-depthwise 1x9x29 1x11x11"
     part "racecheck" 40 "$sanitizer" --tool racecheck --error-exitcode 9 "$bin/ops-ops_table" \
         --module "$module" "multi_scale_subtract 1x3x2x13" "box_filter 2x" "softmax_c 2x" "layer_norm 2x"
     part "racecheck, attention" 60 "$sanitizer" --tool racecheck --error-exitcode 9 "$bin/gpu-attention" 2x5x7x10 1x9x5x120
