@@ -123,6 +123,7 @@ M2S_HD inline int m2s_at_most(int value, int most)
 template <int EACH, class To>
 M2S_HD inline void m2s_put_channels(To *to, int channel, int width, const float (&values)[EACH])
 {
+    M2S_UNROLL
     for (int e = 0; e < EACH; e++) {
         if (channel + 16 * e < width) {
             to[channel + 16 * e] = m2s_from_float<To>(values[e]);

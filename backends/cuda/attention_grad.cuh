@@ -46,10 +46,11 @@ template <class Places, int D, bool KEYS> struct m2s_attention_pairs {
         const int channels = m2s_at_most(of.width - r.chunk * D, D);
 
         M2S_UNROLL
-        for (int i = 0; i < 2 && r.first; i++) {
+        for (int i = 0; i < 2; i++) {
             M2S_UNROLL
             for (int j = 0; j < 4; j++) {
-                mine.score[i][j] = mine.back[i][j] = 0.0f;
+                mine.score[i][j] = r.first ? 0.0f : mine.score[i][j];
+                mine.back[i][j] = r.first ? 0.0f : mine.back[i][j];
             }
         }
         m2s_add_products<2, M2S_ATTENTION_PITCH, M2S_ATTENTION_PITCH>(rows, columns, channels, mine.score);
@@ -205,6 +206,25 @@ template <class Places, int D, bool KEYS> struct m2s_attention_back {
         }
     }
 
+    template <class Place>
+    M2S_HD void weigh_all(const m2s_attention_round &r, const Place &place, const m2s_thread &t, float *weights,
+                          own &mine) const
+    {
+        M2S_UNROLL
+        for (int i = 0; i < 2; i++) {
+            float *to = weights + (2 * (t.thread >> 3) + i) * M2S_ATTENTION_PITCH + 4 * (t.thread & 7);
+            float share[4], slope[4];
+            M2S_UNROLL
+            for (int j = 0; j < 4; j++) {
+                weigh(r, place, t, i, j, mine, &share[j], &slope[j]);
+            }
+            m2s_store<4>(to, slope);
+            if (KEYS) {
+                m2s_store<4>(to + weight_floats, share);
+            }
+        }
+    }
+
     M2S_HD void run(int round, int phase, const m2s_thread &t, own &mine, char *shared) const
     {
         float *tiles = reinterpret_cast<float *>(shared), *weights = tiles + pairs::floats;
@@ -215,18 +235,8 @@ template <class Places, int D, bool KEYS> struct m2s_attention_back {
             p.load(r, place, round == 0 || p.cut.chunks > 1, t, tiles);
         } else if (phase == 1) {
             p.multiply(r, t, tiles, mine.pair);
-            M2S_UNROLL
-            for (int i = 0; i < 2 && r.last; i++) {
-                float *to = weights + (2 * (t.thread >> 3) + i) * M2S_ATTENTION_PITCH + 4 * (t.thread & 7);
-                float share[4], slope[4];
-                M2S_UNROLL
-                for (int j = 0; j < 4; j++) {
-                    weigh(r, place, t, i, j, mine, &share[j], &slope[j]);
-                }
-                m2s_store<4>(to, slope);
-                if (KEYS) {
-                    m2s_store<4>(to + weight_floats, share);
-                }
+            if (r.last) {
+                weigh_all(r, place, t, weights, mine);
             }
         } else if (r.last) {
             const int x = t.thread & 15, y = t.thread >> 4, rows = KEYS ? p.of.keys : p.of.queries;
@@ -237,8 +247,9 @@ template <class Places, int D, bool KEYS> struct m2s_attention_back {
                 m2s_add_weighted<each, M2S_ATTENTION_PITCH>(weight + s * weight_floats,
                                                             columns + s * pairs::tile_floats, 32, mine.sum[s]);
             }
-            for (int i = 0; i < 4 && round == rounds() - 1; i++) {
-                if (r.row + 4 * y + i < rows) {
+            M2S_UNROLL
+            for (int i = 0; i < 4; i++) {
+                if (round == rounds() - 1 && r.row + 4 * y + i < rows) {
                     M2S_UNROLL
                     for (int s = 0; s < sums; s++) {
                         const m2s_attention_what what = s == 1 ? M2S_ATTENTION_VALUE

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Convolutions and their two gradients: what the plan compiler asks for, and who provides it. Own kernels where a channel
- * is a group (conv_depthwise.cu); cuDNN where it is there and can (conv_cudnn.c), else own plain kernels
+ * Convolutions and their two gradients: what the plan compiler asks for, and who provides it. Own kernels where a
+ * channel is a group (conv_depthwise.cu); cuDNN where it is there and can (conv_cudnn.c), else own plain kernels
  * (conv_direct.cu), which can all.
  *
  * x (n, h, w, c), y (n, oh, ow, oc), weights (oc, kh, kw, c / groups) and bias are dense and of the storage type; sums

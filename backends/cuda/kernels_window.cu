@@ -276,18 +276,18 @@ template <class Places> struct table_body {
             } else if (phase == 1) {
                 p.multiply(r, t, tile, mine);
                 M2S_UNROLL
-                for (int i = 0; i < 2 && r.last; i++) {
+                for (int i = 0; i < 2; i++) {
                     const int row = 2 * (t.thread >> 3) + i;
                     float slope[4] = {};
                     M2S_UNROLL
                     for (int j = 0; j < 4; j++) {
-                        if (p.finish(r, place, t, i, j, &mine.score[i][j])) {
+                        if (r.last && p.finish(r, place, t, i, j, &mine.score[i][j])) {
                             const m2s_softmax known = softmax[m2s_softmax_at(p.of, r.unit, t.block_y, r.row + row)];
                             slope[j] = expf(mine.score[i][j] - known.greatest) * known.inverse *
                                        (mine.back[i][j] - known.mean);
                         }
                     }
-                    m2s_store<4>(weights + row * M2S_ATTENTION_PITCH + 4 * (t.thread & 7), slope);
+                    m2s_store<4>(weights + row * M2S_ATTENTION_PITCH + 4 * (t.thread & 7), slope); /* the last counts */
                 }
             }
         }
