@@ -119,9 +119,9 @@ static void make_step(training_run *run, size_t network, const char *on, m2snet_
     if (networks[network].lossnet != NULL) {
         recipe.objective.lossnet = m2s_lossnet_family_of(networks[network].lossnet);
         recipe.objective.weight[M2S_TERM_LOSSNET] = 0.1;
-        recipe.objective.lossnet_size_px = 40;
+        recipe.objective.lossnet_size_px = 32; /* 8 x 8 pixels of its first stage: windows are padded and rolled */
     }
-    training_run_make(run, on, 2, dtype, &config, RECIPE_GOLDEN, &recipe, 3, 40, 44);
+    training_run_make(run, on, 2, dtype, &config, RECIPE_GOLDEN, &recipe, 2, 33, 36);
     training_run_step(run);
 }
 
