@@ -78,12 +78,28 @@ typedef struct m2s_binding {
     size_t offset_bytes;
 } m2s_binding;
 
+/* Where a run is only enqueued, and the caller's memory on the device that its inputs come from and its outputs go to,
+ * dense. Only for backends with buffer_wait. */
+typedef struct m2s_external {
+    m2s_value value;
+    void *data;
+} m2s_external;
+
+typedef struct m2s_queue {
+    void *stream; /* backend cuda: a cudaStream_t; NULL is the default one */
+    const m2s_external *external;
+    int32_t external_count;
+} m2s_queue;
+
 typedef struct m2s_run_request {
     m2s_buffer *arena;           /* at least plan_info.arena_bytes */
     const m2s_binding *bindings; /* every input, state and output, dense, channels last, in the graph's dtype */
     int32_t binding_count;
     bool time_steps;
     m2s_control *control; /* may be NULL */
+    /* NULL: returns when the outputs are there. Else when all is enqueued, behind what else was with this arena, which
+     * stays busy meanwhile (buffer_wait); times no steps and polls nothing. */
+    const m2s_queue *queue;
 } m2s_run_request;
 
 typedef struct m2s_backend {
@@ -99,11 +115,13 @@ typedef struct m2s_backend {
     void (*device_info)(const m2s_device *device, m2s_device_info *info);
 
     m2snet_status (*buffer_alloc)(m2s_device *device, size_t bytes, m2s_buffer **buffer, m2snet_error *error);
-    void (*buffer_free)(m2s_device *device, m2s_buffer *buffer);
+    void (*buffer_free)(m2s_device *device, m2s_buffer *buffer); /* waits for what was enqueued with it */
     m2snet_status (*buffer_write)(m2s_device *device, m2s_buffer *buffer, size_t offset, const void *src, size_t bytes,
                                   m2snet_error *error);
     m2snet_status (*buffer_read)(m2s_device *device, const m2s_buffer *buffer, size_t offset, void *dst, size_t bytes,
                                  m2snet_error *error);
+    /* Waits for the runs that were enqueued with this arena. NULL: this backend has no queues. */
+    m2snet_status (*buffer_wait)(m2s_device *device, m2s_buffer *buffer, m2snet_error *error);
 
     /* Whether plan_compile could place this node; why (128 bytes, may be NULL) says what is missing. */
     bool (*supports)(const m2s_device *device, const m2s_graph *graph, const m2s_node *node, char *why);

@@ -49,12 +49,15 @@ static inline m2s_module_terms m2s_module_own_terms(void)
     M2S_SIZE(m2s_control);
     M2S_SIZE(m2snet_control);
     M2S_SIZE(m2snet_allocator);
+    M2S_SIZE(m2snet_cuda_options);
+    M2S_SIZE(m2snet_device_allocator);
     M2S_SIZE(m2snet_error);
     M2S_SIZE(m2s_backend);
     M2S_SIZE(m2s_pack_cache);
     M2S_SIZE(m2s_param_view);
     M2S_SIZE(m2s_plan_request);
     M2S_SIZE(m2s_run_request);
+    M2S_SIZE(m2s_queue);
     M2S_SIZE(m2s_device_info);
     M2S_SIZE(m2s_step_info);
 #undef M2S_SIZE

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The CUDA backend: m2snet-cuda.so, a module that the library opens at run time and never links.
-#   m2snet_cuda_sources(OUT)   its sources, but for the runtime's file and cuDNN's
+#   m2snet_cuda_sources(OUT)   its sources, but for the files of the runtime, of cuDNN and of cuBLASLt
 
 set(M2SNET_CUDA OFF CACHE STRING "The module m2snet-cuda.so: auto (when nvcc is there), ON or OFF")
 set_property(CACHE M2SNET_CUDA PROPERTY STRINGS auto ON OFF)
@@ -10,10 +10,12 @@ endif()
 set(M2SNET_CUDA_ARCHITECTURES "75;80;86;89;90" CACHE STRING
     "Compute capabilities that the module has code for; the last one also as PTX, for newer devices"
 )
+option(M2SNET_CUDNN "Convolutions by cuDNN, where its headers are found" ON)
+mark_as_advanced(M2SNET_CUDNN)
 
 function(m2snet_cuda_sources out)
     file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/backends/cuda/*.c ${PROJECT_SOURCE_DIR}/backends/cuda/*.cu)
-    list(FILTER sources EXCLUDE REGEX "/(runtime_cuda\\.cu|runtime_host\\.c|conv_cudnn\\.c)$")
+    list(FILTER sources EXCLUDE REGEX "/(runtime_(cuda\\.cu|host\\.c)|conv_cudnn\\.c|gemm_[a-z]+\\.c)$")
     list(SORT sources)
     set(${out} ${sources} PARENT_SCOPE)
 endfunction()

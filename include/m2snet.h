@@ -167,6 +167,8 @@ typedef struct m2snet_allocator {
     void *user;
 } m2snet_allocator;
 
+typedef struct m2snet_cuda_options m2snet_cuda_options; /* further down: CUDA */
+
 typedef struct m2snet_context_options {
     size_t struct_size;
     const char *backend;               /* "auto" (the fastest built-in one), "cpu", "ref", "cuda"; NULL = "auto" */
@@ -180,6 +182,7 @@ typedef struct m2snet_context_options {
     const char *instruction_set; /* upper bound, for tests: "baseline", "avx2", "avx512"; NULL = the best */
     /* For "cuda": the folder of m2snet-cuda.so, or its file. NULL = M2SNET_BACKEND_PATH, else beside this library. */
     const char *backend_path;
+    const m2snet_cuda_options *cuda; /* for "cuda" alone; NULL = the defaults; copied */
 } m2snet_context_options;
 
 M2SNET_API void m2snet_context_options_init(m2snet_context_options *options);
@@ -422,6 +425,57 @@ M2SNET_API m2snet_status m2snet_session_time_steps(m2snet_session *session, int3
 M2SNET_API int32_t m2snet_session_step_count(const m2snet_session *session); /* of the plan that ran last */
 M2SNET_API m2snet_status m2snet_session_step_info(const m2snet_session *session, int32_t index, m2snet_step_info *info,
                                                   m2snet_error *error);
+
+/* ---- CUDA ----------------------------------------------------------------- */
+
+/* Device memory from the caller: `bytes` bytes of the context's device, aligned to 256, or NULL; free takes what alloc
+ * returned, when the device has finished with it. Both run with the device current, on threads that use the context,
+ * several at once, and must not call this library. */
+typedef struct m2snet_device_allocator {
+    void *(*alloc)(void *user, size_t bytes);
+    void (*free)(void *user, void *pointer, size_t bytes);
+    void *user;
+} m2snet_device_allocator;
+
+/* What a context of backend "cuda" does in its own way. */
+struct m2snet_cuda_options {
+    size_t struct_size;
+    const m2snet_device_allocator *allocator; /* NULL = the CUDA runtime's; copied */
+    /* 1: what compiles a plan (m2snet_session_prepare, or the first run of a size) measures every way to make each of
+     * its convolutions and takes the fastest; what was found is kept for the context. It takes seconds, and the last
+     * digits of results may then differ from one context to the next. 0 (default): the libraries' own advice. */
+    int32_t search;
+    uint64_t workspace_limit_bytes; /* of a convolution's scratch; 0 = 256 MiB */
+};
+M2SNET_API void m2snet_cuda_options_init(m2snet_cuda_options *options);
+
+/* A run of the network on a stream of the caller's, from and to memory of the context's device: dense, channels last,
+ * aligned to 16 bytes. */
+typedef struct m2snet_cuda_run {
+    size_t struct_size;
+    void *stream;     /* a cudaStream_t (or CUstream) of the device; NULL = its default stream */
+    int64_t n, h, w;  /* images, rows, columns: at least 33 x 33 */
+    const float *src; /* n x h x w x 3 normalised pixels */
+    float *dst;       /* n x h x w x classes logits */
+} m2snet_cuda_run;
+M2SNET_API void m2snet_cuda_run_init(m2snet_cuda_run *run);
+
+/* Puts the run on the stream and returns without waiting for the device: dst is there when the stream has come so far.
+ * Work that the caller put on the stream before (the copy that makes src) comes before it, work after it (that reads
+ * dst) after it. Until then src and dst must stay, and so must the stream; the session may be destroyed, which waits.
+ *
+ * Runs of one session follow each other, whatever their streams; sessions of one model may run side by side. The first
+ * call for a size compiles its plan, which waits for the device: m2snet_session_prepare does that ahead.
+ * Every other use of the session waits for what has been enqueued.
+ *
+ * Errors. What cannot be enqueued is refused here; the call has then waited for the stream, and what dst holds is
+ * undefined. What fails on the device later is returned by the next call on the session (m2snet_session_wait is one)
+ * or by the caller's own synchronisation. A stream that is being captured is M2SNET_STATUS_UNSUPPORTED: runs are CUDA
+ * graphs already. Other backends than "cuda" refuse with the same. */
+M2SNET_API m2snet_status m2snet_session_enqueue(m2snet_session *session, const m2snet_cuda_run *run,
+                                                m2snet_error *error);
+/* Waits for all that has been enqueued; OK when nothing is. */
+M2SNET_API m2snet_status m2snet_session_wait(m2snet_session *session, m2snet_error *error);
 
 /* ---- Images -------------------------------------------------------------- */
 

@@ -21,6 +21,10 @@ m2snet_status m2s_cuda_fail(m2snet_error *error, int number, const char *what)
     if (number == M2S_CUDA_ERROR_MEMORY) {
         return m2s_fail(error, M2SNET_STATUS_OUT_OF_MEMORY, "%s: the device is out of memory", what);
     }
+    if (number == M2S_CUDA_ERROR_ALIGNMENT) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
+                        "%s: the caller's allocator of device memory gave what is not aligned to 256 bytes", what);
+    }
     if (number == M2S_CUDA_ERROR_LIBRARY) {
         return m2s_fail(error, M2SNET_STATUS_BACKEND, "%s: cuDNN failed", what);
     }
@@ -45,7 +49,7 @@ static int device_count(void)
 
 static void device_free(m2s_device *device)
 {
-    m2s_conv_cudnn_close(device->cudnn);
+    m2s_conv_chooser_close(device->convs);
     m2s_cuda_free_host(device->staging);
     m2s_cuda_stream_destroy(device->stream);
     pthread_mutex_destroy(&device->launching);
@@ -57,9 +61,12 @@ static void device_free(m2s_device *device)
 static m2snet_status prepare_device(m2s_device *device, m2snet_error *error)
 {
     const m2s_cuda_properties *properties = &device->properties;
-    m2s_conv_settings settings = { .most_workspace_bytes = MOST_WORKSPACE };
+    const m2snet_cuda_options *options = device->host.cuda;
+    m2s_conv_settings settings = { .device_memory = &device->memory,
+                                   .log = device->host.log,
+                                   .most_workspace_bytes = MOST_WORKSPACE,
+                                   .multiprocessors = properties->multiprocessors };
     void *staging = NULL;
-    char why[128] = "";
     m2snet_status status;
 
     if (properties->capability < LEAST_CAPABILITY) {
@@ -69,13 +76,16 @@ static m2snet_status prepare_device(m2s_device *device, m2snet_error *error)
     M2S_TRY(m2s_cuda_fail(error, m2s_cuda_stream_create(&device->stream), "a stream"));
     M2S_TRY(m2s_cuda_fail(error, m2s_cuda_malloc_host(&staging, M2S_STAGING_BYTES), "pinned memory"));
     device->staging = staging;
-    M2S_TRY(m2s_conv_cudnn_open(device->host.memory, &settings, &device->cudnn, why, error));
-    if (device->cudnn != NULL) {
-        snprintf(device->conv_text, sizeof device->conv_text, "%s", m2s_conv_cudnn_version(device->cudnn));
-    } else {
-        snprintf(device->conv_text, sizeof device->conv_text, "own convolutions (%.100s)", why);
+    if (options != NULL) {
+        settings.search = options->search != 0;
+        settings.most_workspace_bytes = options->workspace_limit_bytes != 0 && options->workspace_limit_bytes < SIZE_MAX
+                                            ? (size_t)options->workspace_limit_bytes
+                                            : MOST_WORKSPACE;
+    }
+    M2S_TRY(m2s_conv_chooser_open(device->host.memory, &settings, &device->convs, error));
+    if (m2s_conv_chooser_is_slow(device->convs)) {
         m2s_log_write(device->host.log, properties->host ? M2SNET_LOG_DEBUG : M2SNET_LOG_WARNING,
-                      "cuda: no cuDNN (%s): convolutions are slow", why);
+                      "cuda: %s: convolutions are slow", m2s_conv_chooser_text(device->convs));
     }
 fail:
     return status;
@@ -102,6 +112,9 @@ static m2snet_status device_open(const m2s_host *host, int index, m2s_device **o
     }
     device->host = *host;
     device->index = index;
+    if (host->cuda != NULL && host->cuda->allocator != NULL) {
+        device->memory.allocator = *host->cuda->allocator;
+    }
     pthread_mutex_init(&device->launching, NULL);
     pthread_mutex_init(&device->copying, NULL);
     pthread_mutex_init(&device->weights_guard, NULL);
@@ -141,14 +154,29 @@ static void device_info(const m2s_device *device, m2s_device_info *info)
     memset(info, 0, sizeof *info);
     snprintf(info->name, sizeof info->name, "%s", properties->name);
     snprintf(info->instruction_set, sizeof info->instruction_set, "sm_%d", properties->capability);
-    snprintf(info->gemm_provider, sizeof info->gemm_provider, "%.63s", device->conv_text);
+    snprintf(info->gemm_provider, sizeof info->gemm_provider, "%.63s", m2s_conv_chooser_text(device->convs));
 }
 
 /* ---- buffers ---- */
 
 static m2snet_status enter(const m2s_device *device, int *previous, m2snet_error *error)
 {
+    if (atomic_load(&device->lost)) {
+        return m2s_fail(
+            error, M2SNET_STATUS_BACKEND,
+            "device %d (%s) is lost to this process since an earlier failure: only a new process can use it",
+            device->index, device->properties.name);
+    }
     return m2s_cuda_fail(error, m2s_cuda_enter(device->index, previous), "the device");
+}
+
+/* Puts back what was current, and finds out whether what failed took the device along. */
+static void leave(m2s_device *device, int previous, m2snet_status status)
+{
+    if (status == M2SNET_STATUS_BACKEND && m2s_cuda_error_is_sticky(m2s_cuda_synchronize(device->stream))) {
+        atomic_store(&device->lost, true);
+    }
+    m2s_cuda_leave(previous);
 }
 
 static m2snet_status buffer_alloc(m2s_device *device, size_t bytes, m2s_buffer **buffer, m2snet_error *error)
@@ -163,19 +191,26 @@ static m2snet_status buffer_alloc(m2s_device *device, size_t bytes, m2s_buffer *
         return m2s_fail_memory(error, "a buffer", sizeof *made);
     }
     M2S_TRY(enter(device, &previous, error));
-    int number = m2s_cuda_malloc(&data, bytes != 0 ? bytes : 1);
-    m2s_cuda_leave(previous);
-    if (number == M2S_CUDA_ERROR_MEMORY) {
-        status = m2s_fail(error, M2SNET_STATUS_OUT_OF_MEMORY, "out of device memory: a buffer needs %zu bytes", bytes);
-        goto fail;
-    }
-    M2S_TRY(m2s_cuda_fail(error, number, "a buffer"));
-    *made = (m2s_buffer){ data, bytes };
+    int number = m2s_device_alloc(&device->memory, &data, bytes);
+    status = number == M2S_CUDA_ERROR_MEMORY
+                 ? m2s_fail(error, M2SNET_STATUS_OUT_OF_MEMORY, "out of device memory: a buffer needs %zu bytes", bytes)
+                 : m2s_cuda_fail(error, number, "a buffer");
+    leave(device, previous, status);
+    M2S_TRY(status);
+    *made = (m2s_buffer){ .data = data, .bytes = bytes };
     *buffer = made;
     return status;
 fail:
     m2s_free(device->host.memory, made);
     return status;
+}
+
+m2snet_status m2s_cuda_buffer_settle(m2s_buffer *buffer, m2snet_error *error)
+{
+    int number = buffer->busy ? m2s_cuda_event_synchronize(buffer->used) : 0;
+
+    buffer->busy = buffer->busy && number != 0;
+    return m2s_cuda_fail(error, number, "what was enqueued");
 }
 
 static void buffer_free(m2s_device *device, m2s_buffer *buffer)
@@ -184,7 +219,9 @@ static void buffer_free(m2s_device *device, m2s_buffer *buffer)
 
     if (buffer != NULL) {
         int number = m2s_cuda_enter(device->index, &previous);
-        m2s_cuda_free(buffer->data);
+        (void)m2s_cuda_buffer_settle(buffer, NULL);
+        m2s_cuda_event_destroy(buffer->used);
+        m2s_device_free(&device->memory, buffer->data, buffer->bytes);
         if (number == 0) {
             m2s_cuda_leave(previous);
         }
@@ -250,7 +287,7 @@ static m2snet_status buffer_write(m2s_device *device, m2s_buffer *buffer, size_t
     M2S_TRY(check_range(buffer, offset, bytes, error));
     M2S_TRY(enter(device, &previous, error));
     status = m2s_cuda_upload(device, buffer->data + offset, src, bytes, error);
-    m2s_cuda_leave(previous);
+    leave(device, previous, status);
 fail:
     return status;
 }
@@ -264,7 +301,19 @@ static m2snet_status buffer_read(m2s_device *device, const m2s_buffer *buffer, s
     M2S_TRY(check_range(buffer, offset, bytes, error));
     M2S_TRY(enter(device, &previous, error));
     status = m2s_cuda_download(device, dst, buffer->data + offset, bytes, error);
-    m2s_cuda_leave(previous);
+    leave(device, previous, status);
+fail:
+    return status;
+}
+
+static m2snet_status buffer_wait(m2s_device *device, m2s_buffer *buffer, m2snet_error *error)
+{
+    int previous;
+    m2snet_status status;
+
+    M2S_TRY(enter(device, &previous, error));
+    status = m2s_cuda_buffer_settle(buffer, error);
+    leave(device, previous, status);
 fail:
     return status;
 }
@@ -292,9 +341,9 @@ static m2snet_status plan_compile(m2s_device *device, const m2s_plan_request *re
     M2S_TRY(enter(device, &previous, error));
     status = m2s_cuda_plan_compile(device, request, plan, error);
     pthread_mutex_lock(&device->launching);
-    m2s_conv_cudnn_trim(device->cudnn);
+    m2s_conv_chooser_trim(device->convs);
     pthread_mutex_unlock(&device->launching);
-    m2s_cuda_leave(previous);
+    leave(device, previous, status);
 fail:
     return status;
 }
@@ -321,7 +370,7 @@ static m2snet_status plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_
 
     M2S_TRY(enter(device, &previous, error));
     status = m2s_cuda_plan_run(device, plan, request, error);
-    m2s_cuda_leave(previous);
+    leave(device, previous, status);
 fail:
     return status;
 }
@@ -354,6 +403,7 @@ const m2s_backend *m2s_backend_cuda(void)
         .buffer_free = buffer_free,
         .buffer_write = buffer_write,
         .buffer_read = buffer_read,
+        .buffer_wait = buffer_wait,
         .supports = supports,
         .plan_compile = plan_compile,
         .plan_info = plan_info,

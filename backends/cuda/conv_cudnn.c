@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Convolutions by cuDNN 9, found at run time: a machine without it runs the same module with its own kernels.
  *
- * What cuDNN supports is known only when it is asked to run, so every convolution is run once on scratch memory when it
- * is made, candidates in the order of cuDNN's own heuristics, deterministic ones only. In F32 the transforms (Winograd,
- * FFT) are left out: they lose two digits. */
+ * Ways to make a convolution are listed in the order of cuDNN's own heuristics, deterministic ones only. In F32 the
+ * transforms (Winograd, FFT) are left out: they lose two digits. */
 #define _GNU_SOURCE
 /* Descriptors and heuristics of versions before 9 are marked as old there, and go on working. */
 #define CUDNN_DISABLE_DEPRECATION_WARNINGS
@@ -19,6 +18,7 @@
 
 #define LIBRARY       "libcudnn.so.9"
 #define MOST_CHANNELS 8192 /* of a convolution that has no bias of its own but needs one */
+#define ZEROS_BYTES   (MOST_CHANNELS * sizeof(float))
 #define MOST_ALGOS    12
 
 #define FUNCTIONS(X)                                                                                                   \
@@ -65,16 +65,9 @@ struct m2s_conv_library {
     void *module; /* stays open: its threads may still run */
     cudnnHandle_t handle;
     char version[32];
-    void *stream; /* of trials */
+    void *stream; /* of what is done here */
     void *zeros;  /* a bias */
-    unsigned char *trial;
-    size_t trial_bytes;
 };
-
-typedef struct algorithm {
-    int number;
-    cudnnMathType_t math;
-} algorithm;
 
 typedef struct cudnn_conv {
     m2s_prepared_conv base; /* first */
@@ -117,14 +110,14 @@ static bool find_functions(m2s_conv_library *library, const char **missing)
 
 static m2snet_status start(m2s_conv_library *library, m2snet_error *error)
 {
-    size_t version = library->f.cudnnGetVersion(), bytes = MOST_CHANNELS * sizeof(float);
+    size_t version = library->f.cudnnGetVersion(), bytes = ZEROS_BYTES;
     m2snet_status status;
 
     snprintf(library->version, sizeof library->version, "cuDNN %zu.%zu.%zu", version / 10000, version / 100 % 100,
              version % 100);
     M2S_TRY(fail_cudnn(library, library->f.cudnnCreate(&library->handle), "opening it", error));
     M2S_TRY(m2s_cuda_fail(error, m2s_cuda_stream_create(&library->stream), "a stream"));
-    M2S_TRY(m2s_cuda_fail(error, m2s_cuda_malloc(&library->zeros, bytes), "zeros"));
+    M2S_TRY(m2s_cuda_fail(error, m2s_device_alloc(library->settings.device_memory, &library->zeros, bytes), "zeros"));
     M2S_TRY(m2s_cuda_fail(error, m2s_cuda_fill(library->stream, library->zeros, 0, bytes), "zeros"));
     M2S_TRY(m2s_cuda_fail(error, m2s_cuda_synchronize(library->stream), "zeros"));
 fail:
@@ -168,8 +161,7 @@ void m2s_conv_cudnn_close(m2s_conv_library *library)
     if (library->handle != NULL) {
         library->f.cudnnDestroy(library->handle);
     }
-    m2s_cuda_free(library->zeros);
-    m2s_cuda_free(library->trial);
+    m2s_device_free(library->settings.device_memory, library->zeros, ZEROS_BYTES);
     m2s_cuda_stream_destroy(library->stream);
     m2s_free(library->memory, library);
 }
@@ -177,15 +169,6 @@ void m2s_conv_cudnn_close(m2s_conv_library *library)
 const char *m2s_conv_cudnn_version(const m2s_conv_library *library)
 {
     return library->version;
-}
-
-void m2s_conv_cudnn_trim(m2s_conv_library *library)
-{
-    if (library != NULL) {
-        m2s_cuda_free(library->trial);
-        library->trial = NULL;
-        library->trial_bytes = 0;
-    }
 }
 
 /* ---- launching ---- */
@@ -329,34 +312,32 @@ static bool is_exact(const cudnn_conv *c, int number)
     }
 }
 
-/* Adds a candidate with its workspace in reach, once. */
-static void add_algorithm(const cudnn_conv *c, algorithm *list, int *count, int number, cudnnMathType_t math)
+/* Adds an algorithm, once. */
+static void add_algorithm(const cudnn_conv *c, int *list, int *count, int number)
 {
     for (int i = 0; i < *count; i++) {
-        if (list[i].number == number) {
+        if (list[i] == number) {
             return;
         }
     }
     if (*count < MOST_ALGOS && is_exact(c, number)) {
-        list[(*count)++] = (algorithm){ number, math };
+        list[(*count)++] = number;
     }
 }
 
 /* In the order of cuDNN's heuristics, then what it may have left out. */
-static int list_algorithms(const cudnn_conv *c, algorithm list[MOST_ALGOS])
+static int list_algorithms(const cudnn_conv *c, int list[MOST_ALGOS])
 {
     const functions *f = &c->library->f;
     cudnnHandle_t handle = c->library->handle;
-    cudnnMathType_t math = wanted_math(c);
     int count = 0, found = 0;
 
 #define TAKE(perf)                                                                                                     \
     for (int i = 0; i < found; i++) {                                                                                  \
         if ((perf)[i].status == CUDNN_STATUS_SUCCESS && (perf)[i].determinism == CUDNN_DETERMINISTIC) {                \
-            add_algorithm(c, list, &count, (int)(perf)[i].algo, math);                                                 \
+            add_algorithm(c, list, &count, (int)(perf)[i].algo);                                                       \
         }                                                                                                              \
     }
-    f->cudnnSetConvolutionMathType(c->conv, math);
     switch (c->base.problem.kind) {
     case M2S_CONV_FORWARD: {
         cudnnConvolutionFwdAlgoPerf_t perf[MOST_ALGOS];
@@ -364,15 +345,15 @@ static int list_algorithms(const cudnn_conv *c, algorithm list[MOST_ALGOS])
                                                       perf) == CUDNN_STATUS_SUCCESS) {
             TAKE(perf)
         }
-        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, math);
-        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, math);
+        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM);
+        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM);
         break;
     }
     case M2S_CONV_GRAD_X:
-        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_BWD_DATA_ALGO_1, math);
+        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_BWD_DATA_ALGO_1);
         break;
     default:
-        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, math);
+        add_algorithm(c, list, &count, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1);
         break;
     }
 #undef TAKE
@@ -402,95 +383,76 @@ static size_t round_up(size_t bytes)
     return (bytes + 255) / 256 * 256;
 }
 
-/* Runs the convolution once on scratch memory. True: it works, with this algorithm. */
-static bool try_it(cudnn_conv *c)
+/* Descriptors; *described NULL, with OK, when cuDNN refuses. */
+static m2snet_status begin(m2s_conv_library *library, const m2s_conv_problem *problem, cudnn_conv **begun,
+                           m2snet_error *error)
 {
-    m2s_conv_library *library = c->library;
-    const m2s_conv_problem *p = &c->base.problem;
-    size_t element = m2s_dtype_bytes(p->storage);
-    size_t x = round_up((size_t)p->n * (size_t)p->h * (size_t)p->w * (size_t)p->c * element);
-    size_t y = round_up((size_t)p->n * (size_t)p->oh * (size_t)p->ow * (size_t)p->oc * element);
-    size_t weights = round_up((size_t)p->oc * (size_t)(p->c / p->groups) * (size_t)(p->kh * p->kw) * element);
-    size_t bias = round_up((size_t)p->oc * sizeof(float));
-    size_t all = x + 2 * y + weights + bias + c->base.workspace_bytes;
+    cudnn_conv *c = m2s_calloc(library->memory, 1, sizeof *c);
 
-    if (library->trial_bytes < all) {
-        void *grown = NULL;
-        m2s_cuda_free(library->trial);
-        library->trial = NULL;
-        library->trial_bytes = 0;
-        if (m2s_cuda_malloc(&grown, all) != 0) {
-            return false;
-        }
-        library->trial = grown;
-        library->trial_bytes = all;
-    }
-    unsigned char *at = library->trial;
-    m2s_conv_data data = { .x = at, .y = at + x, .weights = at + x + y };
-    data.bias = p->bias ? (void *)(at + x + y + weights) : NULL;
-    data.residual = p->residual ? at + x + y + weights + bias : NULL;
-    data.workspace = at + x + 2 * y + weights + bias;
-    return run(c, library->stream, &data) == CUDNN_STATUS_SUCCESS && m2s_cuda_synchronize(library->stream) == 0;
-}
-
-static bool choose(cudnn_conv *c)
-{
-    algorithm list[MOST_ALGOS];
-    int count = list_algorithms(c, list);
-
-    for (int i = 0; i < count; i++) {
-        size_t bytes = 0;
-        /* Without an activation only this one adds a bias. */
-        if (c->fused && !c->base.problem.relu && list[i].number != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM) {
-            continue;
-        }
-        c->algorithm = list[i].number;
-        if (c->library->f.cudnnSetConvolutionMathType(c->conv, list[i].math) != CUDNN_STATUS_SUCCESS ||
-            workspace_of(c, &bytes) != CUDNN_STATUS_SUCCESS || bytes > c->library->settings.most_workspace_bytes) {
-            continue;
-        }
-        c->base.workspace_bytes = round_up(bytes);
-        if (try_it(c)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-m2snet_status m2s_conv_cudnn_create(m2s_conv_library *library, const m2s_conv_problem *problem,
-                                    m2s_prepared_conv **created, m2snet_error *error)
-{
-    static const char *const names[] = { "cuDNN", "cuDNN grad x", "cuDNN grad weights" };
-    bool more = problem->bias || problem->residual || problem->relu;
-    cudnn_conv *c;
-
-    *created = NULL;
-    if (problem->oc > MOST_CHANNELS) {
-        return M2SNET_STATUS_OK;
-    }
-    c = m2s_calloc(library->memory, 1, sizeof *c);
+    *begun = NULL;
     if (c == NULL) {
         return m2s_fail_memory(error, "a convolution", sizeof *c);
     }
-    c->base = (m2s_prepared_conv){ *problem, names[problem->kind], 0, launch, destroy };
+    c->base = (m2s_prepared_conv){ *problem, NULL, 0, launch, destroy };
     c->library = library;
-    bool works = describe(c) == CUDNN_STATUS_SUCCESS;
-    if (works && problem->kind == M2S_CONV_FORWARD && more) {
-        c->fused = true;
-        c->base.name = "cuDNN fused";
-        works = choose(c);
-        if (!works) {
-            c->fused = false;
-            c->base.name = "cuDNN, then the rest";
-            works = choose(c);
-        }
-    } else if (works) {
-        works = choose(c);
-    }
-    if (works) {
-        *created = &c->base;
+    if (describe(c) == CUDNN_STATUS_SUCCESS &&
+        library->f.cudnnSetConvolutionMathType(c->conv, wanted_math(c)) == CUDNN_STATUS_SUCCESS) {
+        *begun = c;
     } else {
         destroy(library->memory, &c->base);
     }
     return M2SNET_STATUS_OK;
+}
+
+int32_t m2s_conv_cudnn_list(m2s_conv_library *library, const m2s_conv_problem *problem, m2s_conv_choice *list,
+                            int32_t most)
+{
+    bool more = problem->kind == M2S_CONV_FORWARD && (problem->bias || problem->residual || problem->relu);
+    int algorithms[MOST_ALGOS], found;
+    int32_t count = 0;
+    cudnn_conv *c = NULL;
+
+    if (problem->oc > MOST_CHANNELS || begin(library, problem, &c, NULL) != M2SNET_STATUS_OK || c == NULL) {
+        return 0;
+    }
+    found = list_algorithms(c, algorithms);
+    destroy(library->memory, &c->base);
+    for (int fused = more; fused >= 0; fused--) {
+        for (int i = 0; i < found && count < most; i++) {
+            /* Without an activation only this one adds a bias. */
+            if (!fused || problem->relu || algorithms[i] == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM) {
+                list[count++] = (m2s_conv_choice){ M2S_CONV_CUDNN, algorithms[i], fused != 0 };
+            }
+        }
+    }
+    return count;
+}
+
+m2snet_status m2s_conv_cudnn_make(m2s_conv_library *library, const m2s_conv_problem *problem,
+                                  const m2s_conv_choice *choice, m2s_prepared_conv **made, m2snet_error *error)
+{
+    static const char *const names[] = { "cuDNN", "cuDNN grad x", "cuDNN grad weights" };
+    bool more = problem->bias || problem->residual || problem->relu;
+    size_t bytes = 0;
+    cudnn_conv *c = NULL;
+    m2snet_status status;
+
+    *made = NULL;
+    M2S_TRY(begin(library, problem, &c, error));
+    if (c == NULL) {
+        return status;
+    }
+    c->algorithm = choice->algorithm;
+    c->fused = choice->fused;
+    c->base.name = c->fused                                    ? "cuDNN fused"
+                   : problem->kind == M2S_CONV_FORWARD && more ? "cuDNN, then the rest"
+                                                               : names[problem->kind];
+    if (workspace_of(c, &bytes) == CUDNN_STATUS_SUCCESS && bytes <= library->settings.most_workspace_bytes) {
+        c->base.workspace_bytes = round_up(bytes);
+        *made = &c->base;
+    } else {
+        destroy(library->memory, &c->base);
+    }
+fail:
+    return status;
 }

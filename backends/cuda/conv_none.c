@@ -20,22 +20,28 @@ void m2s_conv_cudnn_close(m2s_conv_library *library)
     (void)library;
 }
 
-void m2s_conv_cudnn_trim(m2s_conv_library *library)
-{
-    (void)library;
-}
-
 const char *m2s_conv_cudnn_version(const m2s_conv_library *library)
 {
     (void)library;
     return "none";
 }
 
-m2snet_status m2s_conv_cudnn_create(m2s_conv_library *library, const m2s_conv_problem *problem,
-                                    m2s_prepared_conv **conv, m2snet_error *error)
+int32_t m2s_conv_cudnn_list(m2s_conv_library *library, const m2s_conv_problem *problem, m2s_conv_choice *list,
+                            int32_t most)
 {
     (void)library;
     (void)problem;
+    (void)list;
+    (void)most;
+    return 0;
+}
+
+m2snet_status m2s_conv_cudnn_make(m2s_conv_library *library, const m2s_conv_problem *problem,
+                                  const m2s_conv_choice *choice, m2s_prepared_conv **conv, m2snet_error *error)
+{
+    (void)library;
+    (void)problem;
+    (void)choice;
     (void)error;
     *conv = NULL;
     return M2SNET_STATUS_OK;

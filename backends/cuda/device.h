@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A device of the CUDA backend: its streams, its convolution library and the weights that lie on it. */
+ * A device of the CUDA backend: its streams, its convolutions and the weights that lie on it. */
 #ifndef M2S_BACKENDS_CUDA_DEVICE_H
 #define M2S_BACKENDS_CUDA_DEVICE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "backends/cuda/conv.h"
 #include "backends/cuda/runtime.h"
@@ -30,11 +31,13 @@ typedef struct m2s_weight_entry {
 struct m2s_device {
     m2s_host host;
     int index;
+    atomic_bool lost; /* a failure has taken it from this process */
+    m2s_device_memory memory;
     m2s_cuda_properties properties;
-    m2s_conv_library *cudnn; /* NULL: own convolutions only */
-    char conv_text[160];
-    pthread_mutex_t launching; /* around every use of cudnn, which has one stream at a time */
-    pthread_mutex_t copying;   /* guards what follows */
+    m2s_conv_chooser *convs;
+    pthread_mutex_t
+        launching;           /* around every use of convs and of what they made: libraries have one stream at a time */
+    pthread_mutex_t copying; /* guards what follows */
     void *stream;
     unsigned char *staging; /* pinned */
     pthread_mutex_t weights_guard;
@@ -46,7 +49,12 @@ struct m2s_device {
 struct m2s_buffer {
     unsigned char *data;
     size_t bytes;
+    void *used; /* an arena's: the event behind the last run that was enqueued with it; NULL before the first */
+    bool busy;  /* `used` may not have happened yet */
 };
+
+/* Waits for `used`. The device is current. */
+m2snet_status m2s_cuda_buffer_settle(m2s_buffer *buffer, m2snet_error *error);
 
 /* ---- copies between host and device, through the pinned memory; the device is current ---- */
 

@@ -132,39 +132,38 @@ static size_t stored_bytes(m2s_shape shape, m2snet_dtype storage)
 
 /* ---- convolutions ---- */
 
-/* *conv NULL, with OK: cuDNN is not here, or has nothing. */
-static m2snet_status ask_cudnn(m2s_device *device, const m2s_conv_problem *problem, m2s_prepared_conv **conv,
-                               m2snet_error *error)
+/* libraries: no own kernels; then *conv may be NULL, with OK. */
+static m2snet_status choose(m2s_device *device, const m2s_conv_problem *problem, bool libraries,
+                            m2s_prepared_conv **conv, m2snet_error *error)
 {
-    m2snet_status status = M2SNET_STATUS_OK;
+    m2snet_status status;
 
-    if (device->cudnn != NULL) {
-        pthread_mutex_lock(&device->launching);
-        status = m2s_conv_cudnn_create(device->cudnn, problem, conv, error);
-        pthread_mutex_unlock(&device->launching);
-    }
+    pthread_mutex_lock(&device->launching);
+    status = m2s_conv_choose(device->convs, problem, libraries, conv, error);
+    pthread_mutex_unlock(&device->launching);
     return status;
 }
 
-/* may_widen: what cuDNN has not in 16 bits may be made in F32, which with its casts is faster than own convolutions;
+/* may_widen: what no library has in 16 bits may be made in F32, which with its casts is faster than own convolutions;
  * the convolution's problem says so. */
 static m2snet_status prepare(m2s_device *device, const m2s_conv_problem *problem, bool may_widen,
                              m2s_prepared_conv **conv, m2snet_error *error)
 {
+    bool widen = may_widen && problem->storage != M2SNET_DTYPE_F32;
     m2snet_status status;
 
     M2S_TRY(m2s_conv_depthwise_create(device->host.memory, problem, conv, error));
-    if (*conv == NULL) {
-        M2S_TRY(ask_cudnn(device, problem, conv, error));
-    }
-    if (*conv == NULL && may_widen && problem->storage != M2SNET_DTYPE_F32) {
+    if (*conv == NULL && widen) {
         m2s_conv_problem wide = *problem;
         wide.storage = M2SNET_DTYPE_F32;
         wide.tf32 = true;
-        M2S_TRY(ask_cudnn(device, &wide, conv, error));
+        M2S_TRY(choose(device, problem, true, conv, error));
+        if (*conv == NULL) {
+            M2S_TRY(choose(device, &wide, true, conv, error));
+        }
     }
     if (*conv == NULL) {
-        M2S_TRY(m2s_conv_direct_create(device->host.memory, problem, conv, error));
+        M2S_TRY(choose(device, problem, false, conv, error));
     }
 fail:
     return status;

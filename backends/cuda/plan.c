@@ -35,6 +35,7 @@ static m2snet_status describe_values(m2s_plan *plan, const m2s_graph *graph, m2s
         m2s_plan_value *value = &plan->values[v];
         value->elements = (size_t)m2s_shape_elements(info->shape);
         value->bound = m2s_value_is_bound(info);
+        value->input = info->kind != M2S_VALUE_NODE;
         value->dtype = M2SNET_DTYPE_F32;
         if (!m2s_mul(value->elements, m2s_dtype_bytes(info->dtype), &value->bytes)) {
             return m2s_fail_memory(error, info->name != NULL ? info->name : "a tensor", SIZE_MAX);

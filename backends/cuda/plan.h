@@ -21,6 +21,7 @@ typedef struct m2s_plan_value {
     m2s_value twin;                 /* 0: there is none */
     int32_t first_use, last_use;    /* nodes; a twin's */
     bool bound;                     /* must come with the run request, in F32 */
+    bool input;                     /* bound, and read from */
     bool cast;                      /* an output that is made in 16 bits in the arena, and cast at the end */
     const m2s_weight_entry *leaves; /* a constant that is an output */
     size_t elements, bytes;         /* bytes: as bound */

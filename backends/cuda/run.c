@@ -19,6 +19,7 @@ typedef struct plan_copy {
 
 typedef struct run {
     m2s_device *device;
+    void *stream; /* the plan's or the caller's */
     m2s_plan *plan;
     const m2s_run_request *request;
     plan_copy *copies;
@@ -125,11 +126,11 @@ static void set_pointers(const m2s_plan *plan, const m2s_plan_step *step, m2s_re
 }
 
 /* Steps [begin, end): updates of state wait for each other and go in groups, where nothing is timed. */
-static int launch_steps(const run *r, int32_t begin, int32_t end, void *const *events, int32_t *failed)
+static int launch_steps(const run *r, void *stream, int32_t begin, int32_t end, void *const *events, int32_t *failed)
 {
     const m2s_plan *plan = r->plan;
     m2s_ref_args args;
-    m2s_cuda_call call = { &args, plan->stream, M2SNET_DTYPE_F32, r->device->properties.multiprocessors };
+    m2s_cuda_call call = { &args, stream, M2SNET_DTYPE_F32, r->device->properties.multiprocessors };
     m2s_updates updates;
     int number = 0;
 
@@ -140,7 +141,7 @@ static int launch_steps(const run *r, int32_t begin, int32_t end, void *const *e
         set_pointers(plan, step, &args);
         call.storage = step->step.storage;
         if (events != NULL) {
-            number = m2s_cuda_event_record(events[s], plan->stream);
+            number = m2s_cuda_event_record(events[s], stream);
         } else if (m2s_cuda_updates_take(&updates, step->step.op, &args)) {
             continue;
         } else {
@@ -155,10 +156,10 @@ static int launch_steps(const run *r, int32_t begin, int32_t end, void *const *e
 }
 
 /* Outputs that were made in 16 bits, to the caller. */
-static int launch_casts(const run *r)
+static int launch_casts(const run *r, void *stream)
 {
     const m2s_plan *plan = r->plan;
-    const m2s_cuda_call call = { NULL, plan->stream, plan->storage, r->device->properties.multiprocessors };
+    const m2s_cuda_call call = { NULL, stream, plan->storage, r->device->properties.multiprocessors };
     int error = 0;
 
     for (m2s_value v = 0; v < plan->value_count && error == 0; v++) {
@@ -171,20 +172,21 @@ static int launch_casts(const run *r)
     return error;
 }
 
-static m2snet_status launch_part(run *r, int32_t begin, int32_t end, void *const *events, m2snet_error *error)
+static m2snet_status launch_part(run *r, void *stream, int32_t begin, int32_t end, void *const *events,
+                                 m2snet_error *error)
 {
     m2s_plan *plan = r->plan;
     int32_t failed = begin;
-    int number = launch_steps(r, begin, end, events, &failed);
+    int number = launch_steps(r, stream, begin, end, events, &failed);
 
     if (number != 0) {
         return m2s_cuda_fail(error, number, plan->steps[failed].name);
     }
     if (end == plan->step_count && number == 0) {
-        number = events != NULL ? m2s_cuda_event_record(events[end], plan->stream) : 0;
-        number = number == 0 ? launch_casts(r) : number;
+        number = events != NULL ? m2s_cuda_event_record(events[end], stream) : 0;
+        number = number == 0 ? launch_casts(r, stream) : number;
         for (int32_t c = 0; c < r->copy_count && number == 0; c++) {
-            number = m2s_cuda_copy(plan->stream, r->copies[c].dst, r->copies[c].src, r->copies[c].bytes);
+            number = m2s_cuda_copy(stream, r->copies[c].dst, r->copies[c].src, r->copies[c].bytes);
         }
     }
     return m2s_cuda_fail(error, number, "a plan");
@@ -201,7 +203,7 @@ static void capture_part(run *r, m2s_plan_part *part, int32_t begin)
         plan->no_graphs = true;
         return;
     }
-    status = launch_part(r, begin, part->end, NULL, &error);
+    status = launch_part(r, plan->stream, begin, part->end, NULL, &error);
     int number = m2s_cuda_capture_end(plan->stream, &part->graph);
     if (status != M2SNET_STATUS_OK || number != 0) {
         char text[128];
@@ -224,12 +226,12 @@ static m2snet_status run_part(run *r, m2s_plan_part *part, int32_t begin, m2snet
         if (plan->runs_alike > 0 && !plan->no_graphs) {
             capture_part(r, part, begin);
         }
-        status = part->graph == NULL ? launch_part(r, begin, part->end, NULL, error) : M2SNET_STATUS_OK;
+        status = part->graph == NULL ? launch_part(r, r->stream, begin, part->end, NULL, error) : M2SNET_STATUS_OK;
         pthread_mutex_unlock(&r->device->launching);
         M2S_TRY(status);
     }
     status = part->graph != NULL
-                 ? m2s_cuda_fail(error, m2s_cuda_graph_launch(plan->stream, part->graph), "the plan's graph")
+                 ? m2s_cuda_fail(error, m2s_cuda_graph_launch(r->stream, part->graph), "the plan's graph")
                  : M2SNET_STATUS_OK;
 fail:
     return status;
@@ -237,7 +239,7 @@ fail:
 
 static m2snet_status wait(run *r, m2snet_error *error)
 {
-    return m2s_cuda_fail(error, m2s_cuda_synchronize(r->plan->stream), "the network");
+    return m2s_cuda_fail(error, m2s_cuda_synchronize(r->stream), "the network");
 }
 
 /* Polls at the beginning, between parts until the first update, and when all before it is done. */
@@ -268,6 +270,66 @@ fail:
     return status;
 }
 
+/* ---- on the caller's stream ---- */
+
+/* Copies between the caller's memory and the bound buffers, which stay where they are: so do the graphs. */
+static m2snet_status copy_external(const run *r, bool inputs, m2snet_error *error)
+{
+    const m2s_queue *queue = r->request->queue;
+    int number = 0;
+
+    for (int32_t e = 0; e < queue->external_count && number == 0; e++) {
+        const m2s_external *external = &queue->external[e];
+        if (external->value < 0 || external->value >= r->plan->value_count || !r->plan->values[external->value].bound) {
+            return m2s_fail(error, M2SNET_STATUS_INTERNAL, "memory of the caller is of no input and no output");
+        }
+        const m2s_plan_value *value = &r->plan->values[external->value];
+        if (value->input == inputs) {
+            number = m2s_cuda_copy(r->stream, inputs ? value->given : external->data,
+                                   inputs ? external->data : value->given, value->bytes);
+        }
+    }
+    return m2s_cuda_fail(error, number, inputs ? "a copy of the input" : "a copy of the output");
+}
+
+static m2snet_status check_stream(const run *r, m2snet_error *error)
+{
+    bool captured = false;
+    m2snet_status status;
+
+    M2S_TRY(m2s_cuda_fail(error, m2s_cuda_is_captured(r->stream, &captured), "the stream"));
+    if (captured) {
+        status = m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
+                          "the stream is being captured: a run is a CUDA graph of its own");
+    }
+fail:
+    return status;
+}
+
+/* The arena and the bound buffers are one run's at a time: the device sees to it. */
+static m2snet_status enqueue_parts(run *r, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+    m2s_buffer *arena = r->request->arena;
+    m2snet_status status;
+
+    if (arena->used == NULL) {
+        M2S_TRY(m2s_cuda_fail(error, m2s_cuda_event_create(&arena->used), "an event"));
+    }
+    if (arena->busy) {
+        M2S_TRY(m2s_cuda_fail(error, m2s_cuda_event_wait(r->stream, arena->used), "the run before"));
+    }
+    M2S_TRY(copy_external(r, true, error));
+    for (int32_t p = 0, begin = 0; p < plan->part_count; begin = plan->parts[p++].end) {
+        M2S_TRY(run_part(r, &plan->parts[p], begin, error));
+    }
+    M2S_TRY(copy_external(r, false, error));
+    M2S_TRY(m2s_cuda_fail(error, m2s_cuda_event_record(arena->used, r->stream), "an event"));
+    arena->busy = true;
+fail:
+    return status;
+}
+
 /* ---- timing ---- */
 
 static m2snet_status run_timed(run *r, m2snet_error *error)
@@ -284,7 +346,7 @@ static m2snet_status run_timed(run *r, m2snet_error *error)
         M2S_TRY(m2s_cuda_fail(error, m2s_cuda_event_create(&events[e]), "an event"));
     }
     pthread_mutex_lock(&r->device->launching);
-    status = launch_part(r, 0, plan->step_count, events, error);
+    status = launch_part(r, r->stream, 0, plan->step_count, events, error);
     pthread_mutex_unlock(&r->device->launching);
     M2S_TRY(status);
     M2S_TRY(wait(r, error));
@@ -304,7 +366,10 @@ fail:
 
 m2snet_status m2s_cuda_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_request *request, m2snet_error *error)
 {
-    run r = { .device = device, .plan = plan, .request = request };
+    const m2s_queue *queue = request->queue;
+    run r = {
+        .device = device, .stream = queue != NULL ? queue->stream : plan->stream, .plan = plan, .request = request
+    };
     unsigned char **last = NULL;
     bool alike = false;
     m2snet_status status = M2SNET_STATUS_OK;
@@ -319,6 +384,11 @@ m2snet_status m2s_cuda_plan_run(m2s_device *device, m2s_plan *plan, const m2s_ru
         status = m2s_fail(error, M2SNET_STATUS_INTERNAL, "the plan needs an arena of %zu bytes", plan->arena_bytes);
         goto fail;
     }
+    if (queue != NULL) {
+        M2S_TRY(check_stream(&r, error));
+    } else if (request->arena != NULL) {
+        M2S_TRY(m2s_cuda_buffer_settle(request->arena, error));
+    }
     for (m2s_value v = 0; v < plan->value_count; v++) {
         last[v] = plan->values[v].given;
     }
@@ -327,15 +397,15 @@ m2snet_status m2s_cuda_plan_run(m2s_device *device, m2s_plan *plan, const m2s_ru
         m2s_cuda_plan_drop_graphs(plan);
     }
     M2S_TRY(status);
-    if (request->time_steps) {
+    if (queue == NULL && request->time_steps) {
         M2S_TRY(run_timed(&r, error));
     } else {
-        M2S_TRY(run_parts(&r, error));
+        M2S_TRY(queue != NULL ? enqueue_parts(&r, error) : run_parts(&r, error));
         plan->runs_alike += r.copy_count == 0;
     }
 fail:
     if (status != M2SNET_STATUS_OK) {
-        (void)m2s_cuda_synchronize(plan->stream); /* what is under way must not outlive the caller's buffers */
+        (void)m2s_cuda_synchronize(r.stream); /* what is under way must not outlive the caller's buffers */
     }
     m2s_free(plan->memory, r.copies);
     m2s_free(plan->memory, last);

@@ -4,7 +4,7 @@
  *
  * Functions return 0 or the runtime's error number, which m2s_cuda_error_name explains. Memory, streams and graphs
  * belong to the device that is current for the calling thread (m2s_cuda_enter). Thread safe, but one stream is one
- * thread's at a time. */
+ * thread's at a time. A stream may be the caller's; NULL is the device's default stream. */
 #ifndef M2S_BACKENDS_CUDA_RUNTIME_H
 #define M2S_BACKENDS_CUDA_RUNTIME_H
 
@@ -49,6 +49,8 @@ int m2s_cuda_copy_out(void *stream, void *host, const void *device, size_t bytes
 int m2s_cuda_copy(void *stream, void *dst, const void *src, size_t bytes); /* on the device */
 int m2s_cuda_fill(void *stream, void *dst, int byte, size_t bytes);
 int m2s_cuda_synchronize(void *stream); /* also reports what earlier launches did wrong */
+/* Whether what is launched on a stream is kept for a graph, by whomever. */
+int m2s_cuda_is_captured(void *stream, bool *captured);
 
 /* ---- graphs: what is launched between begin and end is kept, not run ---- */
 
@@ -58,11 +60,14 @@ int m2s_cuda_capture_end(void *stream, void **graph);
 int m2s_cuda_graph_launch(void *stream, void *graph);
 void m2s_cuda_graph_destroy(void *graph); /* NULL is fine */
 
-/* ---- timing ---- */
+/* ---- events: places in a stream ---- */
 
 int m2s_cuda_event_create(void **event);
 void m2s_cuda_event_destroy(void *event); /* NULL is fine */
 int m2s_cuda_event_record(void *event, void *stream);
+int m2s_cuda_event_synchronize(void *event); /* waits until its stream has come so far */
+/* What comes on the stream from now on waits for the event, of any stream of the device. */
+int m2s_cuda_event_wait(void *stream, void *event);
 int m2s_cuda_event_milliseconds(void *begin, void *end, float *milliseconds); /* both have happened */
 
 /* "cudaErrorMemoryAllocation: out of memory"; never NULL. */

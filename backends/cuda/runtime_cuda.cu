@@ -124,6 +124,15 @@ int m2s_cuda_synchronize(void *stream)
     return result(cudaStreamSynchronize(stream_of(stream)));
 }
 
+int m2s_cuda_is_captured(void *stream, bool *captured)
+{
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    int error = result(cudaStreamIsCapturing(stream_of(stream), &status));
+
+    *captured = status != cudaStreamCaptureStatusNone;
+    return error;
+}
+
 int m2s_cuda_capture_begin(void *stream)
 {
     /* Of this thread alone: other threads of the host go on allocating and synchronising. */
@@ -178,6 +187,16 @@ void m2s_cuda_event_destroy(void *event)
 int m2s_cuda_event_record(void *event, void *stream)
 {
     return result(cudaEventRecord(static_cast<cudaEvent_t>(event), stream_of(stream)));
+}
+
+int m2s_cuda_event_synchronize(void *event)
+{
+    return result(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+}
+
+int m2s_cuda_event_wait(void *stream, void *event)
+{
+    return result(cudaStreamWaitEvent(stream_of(stream), static_cast<cudaEvent_t>(event), 0));
 }
 
 int m2s_cuda_event_milliseconds(void *begin, void *end, float *milliseconds)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The stand-in for the CUDA runtime: one device made of host memory. Kernels run at once, in the calling thread; a
- * captured graph is a list of launches and copies that is run through at each launch of it.
+ * captured graph is a list of launches and copies that is run through at each launch of it. Streams that a test makes
+ * (m2s_cuda_host_stream) are late: they keep what they are given until somebody waits for it.
  *
- * With M2SNET_CUDA_FAIL_AT=N in the environment when the module is opened, the N-th call that can fail does, as an
- * allocation that finds no memory or as a launch that fails; with N negative, that call and all after it. */
+ * With M2SNET_CUDA_FAIL_AT=N in the environment the N-th call that can fail does, as an allocation that finds no memory
+ * or as a launch that fails; with N negative, that call and all after it. With M2SNET_CUDA_LOSE_AT=N the device is lost
+ * at the N-th call: that and all after it say so. */
 #define _GNU_SOURCE
 #include "backends/cuda/runtime.h"
 
@@ -17,12 +19,19 @@
 #include "core/control.h"
 
 #define ERROR_LAUNCH  719
+#define ERROR_LOST    700
 #define ERROR_DEVICE  101
 #define ERROR_CAPTURE 900
 
+typedef struct list list;
+typedef struct stream stream;
+
 typedef struct item {
     struct item *next;
-    m2s_cuda_host_body run; /* NULL: a copy, or with no src a fill */
+    const list *graph; /* a launch of it, or */
+    stream *awaited;   /* a wait until it has done so many items, or */
+    long place;
+    m2s_cuda_host_body run; /* a launch; NULL: a copy, or with no src a fill */
     m2s_cuda_grid grid;
     int threads;
     size_t shared_bytes, bytes;
@@ -32,26 +41,42 @@ typedef struct item {
     _Alignas(16) unsigned char body[];
 } item;
 
-typedef struct list {
+struct list {
     item *first, **last;
-} list;
+};
 
-typedef struct stream {
+struct stream {
     list *capture; /* what is being captured, or NULL */
-} stream;
+    bool late;
+    list waiting;         /* late: what has been submitted and not done */
+    long submitted, done; /* late: items so far */
+    atomic_int users;     /* its owner, events that were recorded on it, and waits for those */
+};
+
+typedef struct event {
+    uint64_t nanoseconds;
+    stream *on; /* late; NULL: it has happened */
+    long place; /* items in front of it */
+} event;
 
 /* ---- failing on demand ---- */
 
 static atomic_long calls;
 
-/* Counts a call; whether it is the one that fails. */
-static bool fails(void)
+static long number_in(const char *name)
 {
-    const char *text = secure_getenv("M2SNET_CUDA_FAIL_AT");
-    long at = text != NULL ? strtol(text, NULL, 10) : 0;
+    const char *text = secure_getenv(name);
+
+    return text != NULL ? strtol(text, NULL, 10) : 0;
+}
+
+/* Counts a call. 0, or what goes wrong: `usual`, or that the device is lost. */
+static int failure(int usual)
+{
+    long at = number_in("M2SNET_CUDA_FAIL_AT"), lost = number_in("M2SNET_CUDA_LOSE_AT");
     long call = atomic_fetch_add(&calls, 1) + 1;
 
-    return at > 0 ? call == at : at < 0 && call >= -at;
+    return lost > 0 && call >= lost ? ERROR_LOST : (at > 0 && call == at) || (at < 0 && call >= -at) ? usual : 0;
 }
 
 /* Everything that must be given back: memory, streams, graphs, events. */
@@ -109,7 +134,7 @@ int m2s_cuda_properties_of(int device, m2s_cuda_properties *properties)
 int m2s_cuda_enter(int device, int *previous)
 {
     *previous = 0;
-    return device != 0 ? ERROR_DEVICE : fails() ? ERROR_LAUNCH : 0;
+    return device != 0 ? ERROR_DEVICE : failure(ERROR_LAUNCH);
 }
 
 void m2s_cuda_leave(int previous)
@@ -121,9 +146,11 @@ void m2s_cuda_leave(int previous)
 
 int m2s_cuda_malloc(void **data, size_t bytes)
 {
-    *data = fails() || bytes > SIZE_MAX / 2 ? NULL : hold(aligned_alloc(256, (bytes + 255) / 256 * 256));
+    int error = failure(M2S_CUDA_ERROR_MEMORY);
+
+    *data = error != 0 || bytes > SIZE_MAX / 2 ? NULL : hold(aligned_alloc(256, (bytes + 255) / 256 * 256));
     if (*data == NULL) {
-        return M2S_CUDA_ERROR_MEMORY;
+        return error != 0 ? error : M2S_CUDA_ERROR_MEMORY;
     }
     memset(*data, 0xff, bytes); /* NaNs: a device does not clear memory either */
     return 0;
@@ -146,27 +173,72 @@ void m2s_cuda_free_host(void *data)
 
 /* ---- streams ---- */
 
-static void run_item(const item *i, char *shared)
+static stream *stream_of(void *on)
 {
-    if (i->run != NULL) {
+    static stream unnamed; /* the default one: never late, never captured */
+
+    return on != NULL ? on : &unnamed;
+}
+
+static void release(stream *s)
+{
+    if (s != NULL && atomic_fetch_sub(&s->users, 1) == 1) {
+        give_back(s);
+    }
+}
+
+static void advance(stream *s, long to);
+
+static int run_item(const item *i)
+{
+    if (i->graph != NULL) {
+        int error = 0;
+        for (const item *each = i->graph->first; each != NULL && error == 0; each = each->next) {
+            error = run_item(each);
+        }
+        return error;
+    }
+    if (i->awaited != NULL) {
+        advance(i->awaited, i->place);
+        release(i->awaited);
+    } else if (i->run != NULL) {
+        char *shared = i->shared_bytes != 0 ? aligned_alloc(64, (i->shared_bytes + 63) / 64 * 64) : NULL;
+        if (i->shared_bytes != 0 && shared == NULL) {
+            return M2S_CUDA_ERROR_MEMORY;
+        }
         i->run(i->body, i->grid, i->threads, shared, i->shared_bytes);
+        free(shared);
     } else if (i->src != NULL) {
         memmove(i->dst, i->src, i->bytes);
     } else {
         memset(i->dst, i->byte, i->bytes);
     }
+    return 0;
 }
 
-/* Runs what is given, or keeps a copy of it while the stream is captured. */
+/* Does what a late stream has been given, up to so many items since it began. */
+static void advance(stream *s, long to)
+{
+    while (s->done < to && s->waiting.first != NULL) {
+        item *i = s->waiting.first;
+        s->waiting.first = i->next;
+        s->waiting.last = i->next == NULL ? &s->waiting.first : s->waiting.last;
+        s->done++;
+        (void)run_item(i);
+        free(i);
+    }
+}
+
+/* Runs what is given; keeps a copy of it while the stream is captured, or late. */
 static int submit(void *on, const item *what, const void *body, size_t body_bytes)
 {
-    stream *s = on;
-    item *kept = NULL;
+    stream *s = stream_of(on);
+    int error = failure(ERROR_LAUNCH);
 
-    if (fails()) {
-        return ERROR_LAUNCH;
+    if (error != 0) {
+        return error;
     }
-    kept = malloc(sizeof *kept + body_bytes);
+    item *kept = malloc(sizeof *kept + body_bytes);
     if (kept == NULL) {
         return M2S_CUDA_ERROR_MEMORY;
     }
@@ -174,17 +246,14 @@ static int submit(void *on, const item *what, const void *body, size_t body_byte
     if (body_bytes != 0) {
         memcpy(kept->body, body, body_bytes);
     }
-    if (s->capture != NULL) {
-        *s->capture->last = kept;
-        s->capture->last = &kept->next;
+    if (s->capture != NULL || s->late) {
+        list *to = s->capture != NULL ? s->capture : &s->waiting;
+        *to->last = kept;
+        to->last = &kept->next;
+        s->submitted += s->capture == NULL;
         return 0;
     }
-    char *shared = what->shared_bytes != 0 ? aligned_alloc(64, (what->shared_bytes + 63) / 64 * 64) : NULL;
-    int error = what->shared_bytes != 0 && shared == NULL ? M2S_CUDA_ERROR_MEMORY : 0;
-    if (error == 0) {
-        run_item(kept, shared);
-    }
-    free(shared);
+    error = run_item(kept);
     free(kept);
     return error;
 }
@@ -197,15 +266,63 @@ int m2s_cuda_host_launch(void *on, m2s_cuda_host_body run, const void *body, siz
     return submit(on, &launch, body, body_bytes);
 }
 
+static stream *make_stream(bool late)
+{
+    stream *made = hold(calloc(1, sizeof *made));
+
+    if (made != NULL) {
+        made->late = late;
+        made->waiting.last = &made->waiting.first;
+        atomic_init(&made->users, 1);
+    }
+    return made;
+}
+
+void *m2s_cuda_host_stream(void);
+/* For tests: a late stream, that m2s_cuda_host_stream_end ends. NULL: no memory. */
+__attribute__((visibility("default"))) void *m2s_cuda_host_stream(void)
+{
+    return make_stream(true);
+}
+
+void m2s_cuda_host_stream_finish(void *on);
+/* For tests: waits for it. */
+__attribute__((visibility("default"))) void m2s_cuda_host_stream_finish(void *on)
+{
+    stream *s = on;
+
+    advance(s, s->submitted);
+}
+
+void m2s_cuda_host_stream_end(void *on);
+__attribute__((visibility("default"))) void m2s_cuda_host_stream_end(void *on)
+{
+    m2s_cuda_host_stream_finish(on);
+    release(on);
+}
+
+int m2s_cuda_host_stream_capture(void *on, bool begin);
+/* For tests: what a caller does who makes a graph of his own. */
+__attribute__((visibility("default"))) int m2s_cuda_host_stream_capture(void *on, bool begin)
+{
+    void *graph = NULL;
+    int error = begin ? m2s_cuda_capture_begin(on) : m2s_cuda_capture_end(on, &graph);
+
+    m2s_cuda_graph_destroy(graph);
+    return error;
+}
+
 int m2s_cuda_stream_create(void **created)
 {
-    *created = fails() ? NULL : hold(calloc(1, sizeof(stream)));
-    return *created != NULL ? 0 : M2S_CUDA_ERROR_MEMORY;
+    int error = failure(M2S_CUDA_ERROR_MEMORY);
+
+    *created = error == 0 ? make_stream(false) : NULL;
+    return *created != NULL ? 0 : error != 0 ? error : M2S_CUDA_ERROR_MEMORY;
 }
 
 void m2s_cuda_stream_destroy(void *on)
 {
-    give_back(on);
+    release(on);
 }
 
 int m2s_cuda_copy(void *on, void *dst, const void *src, size_t bytes)
@@ -234,9 +351,19 @@ int m2s_cuda_fill(void *on, void *dst, int byte, size_t bytes)
 
 int m2s_cuda_synchronize(void *on)
 {
-    const stream *s = on;
+    stream *s = stream_of(on);
 
-    return s->capture != NULL ? ERROR_CAPTURE : fails() ? ERROR_LAUNCH : 0;
+    if (s->capture != NULL) {
+        return ERROR_CAPTURE;
+    }
+    advance(s, s->submitted);
+    return failure(ERROR_LAUNCH);
+}
+
+int m2s_cuda_is_captured(void *on, bool *captured)
+{
+    *captured = stream_of(on)->capture != NULL;
+    return failure(ERROR_LAUNCH);
 }
 
 /* ---- graphs ---- */
@@ -244,10 +371,11 @@ int m2s_cuda_synchronize(void *on)
 int m2s_cuda_capture_begin(void *on)
 {
     stream *s = on;
-    list *kept = fails() || s->capture != NULL ? NULL : hold(calloc(1, sizeof *kept));
+    int error = failure(ERROR_CAPTURE);
+    list *kept = error != 0 || s->capture != NULL ? NULL : hold(calloc(1, sizeof *kept));
 
     if (kept == NULL) {
-        return ERROR_CAPTURE;
+        return error != 0 ? error : ERROR_CAPTURE;
     }
     kept->last = &kept->first;
     s->capture = kept;
@@ -260,30 +388,19 @@ int m2s_cuda_capture_end(void *on, void **graph)
 
     *graph = s->capture;
     s->capture = NULL;
-    if (*graph != NULL && fails()) {
+    int error = *graph != NULL ? failure(ERROR_CAPTURE) : ERROR_CAPTURE;
+    if (error != 0) {
         m2s_cuda_graph_destroy(*graph);
         *graph = NULL;
     }
-    return *graph != NULL ? 0 : ERROR_CAPTURE;
+    return error;
 }
 
 int m2s_cuda_graph_launch(void *on, void *graph)
 {
-    const stream *s = on;
-    const list *kept = graph;
+    const item launch = { .graph = graph };
 
-    if (s->capture != NULL || fails()) {
-        return ERROR_LAUNCH;
-    }
-    char *shared = aligned_alloc(64, M2S_CUDA_MAX_SHARED);
-    if (shared == NULL) {
-        return M2S_CUDA_ERROR_MEMORY;
-    }
-    for (const item *i = kept->first; i != NULL; i = i->next) {
-        run_item(i, shared);
-    }
-    free(shared);
-    return 0;
+    return stream_of(on)->capture != NULL ? ERROR_LAUNCH : submit(on, &launch, NULL, 0);
 }
 
 void m2s_cuda_graph_destroy(void *graph)
@@ -300,30 +417,75 @@ void m2s_cuda_graph_destroy(void *graph)
     give_back(kept);
 }
 
-/* ---- timing ---- */
+/* ---- events ---- */
 
-int m2s_cuda_event_create(void **event)
+int m2s_cuda_event_create(void **created)
 {
-    *event = fails() ? NULL : hold(calloc(1, sizeof(uint64_t)));
-    return *event != NULL ? 0 : M2S_CUDA_ERROR_MEMORY;
+    int error = failure(M2S_CUDA_ERROR_MEMORY);
+
+    *created = error == 0 ? hold(calloc(1, sizeof(event))) : NULL;
+    return *created != NULL ? 0 : error != 0 ? error : M2S_CUDA_ERROR_MEMORY;
 }
 
-void m2s_cuda_event_destroy(void *event)
+void m2s_cuda_event_destroy(void *destroyed)
 {
-    give_back(event);
+    event *e = destroyed;
+
+    if (e != NULL) {
+        release(e->on);
+        give_back(e);
+    }
 }
 
-int m2s_cuda_event_record(void *event, void *on)
+int m2s_cuda_event_record(void *recorded, void *on)
 {
-    (void)on;
-    *(uint64_t *)event = m2s_now_ns();
-    return fails() ? ERROR_LAUNCH : 0;
+    event *e = recorded;
+    stream *s = stream_of(on);
+    int error = failure(ERROR_LAUNCH);
+
+    if (error == 0) {
+        release(e->on);
+        *e = (event){ .nanoseconds = m2s_now_ns(), .on = s->late ? s : NULL, .place = s->submitted };
+        atomic_fetch_add(&s->users, s->late);
+    }
+    return error;
+}
+
+int m2s_cuda_event_synchronize(void *awaited)
+{
+    event *e = awaited;
+    stream *on = e->on;
+
+    if (on != NULL) {
+        advance(on, e->place);
+        e->on = NULL;
+        release(on);
+    }
+    return failure(ERROR_LAUNCH);
+}
+
+int m2s_cuda_event_wait(void *on, void *awaited)
+{
+    const event *e = awaited;
+    const item wait = { .awaited = e->on, .place = e->place };
+
+    if (e->on == NULL || e->on == on) { /* happened, or in front of what comes */
+        return failure(ERROR_LAUNCH);
+    }
+    atomic_fetch_add(&e->on->users, 1);
+    int error = submit(on, &wait, NULL, 0);
+    if (error != 0) {
+        release(e->on);
+    }
+    return error;
 }
 
 int m2s_cuda_event_milliseconds(void *begin, void *end, float *milliseconds)
 {
-    *milliseconds = (float)(*(const uint64_t *)end - *(const uint64_t *)begin) * 1e-6f;
-    return fails() ? ERROR_LAUNCH : 0;
+    const event *from = begin, *to = end;
+
+    *milliseconds = (float)(to->nanoseconds - from->nanoseconds) * 1e-6f;
+    return failure(ERROR_LAUNCH);
 }
 
 /* ---- errors ---- */
@@ -335,6 +497,7 @@ const char *m2s_cuda_error_name(int error, char buffer[128])
                        : error == ERROR_LAUNCH                 ? "a launch failed"
                        : error == ERROR_CAPTURE                ? "a capture failed"
                        : error == ERROR_DEVICE                 ? "no such device"
+                       : error == ERROR_LOST                   ? "the device is gone"
                                                                : "no driver";
 
     snprintf(buffer, 128, "%s", name);
@@ -343,6 +506,5 @@ const char *m2s_cuda_error_name(int error, char buffer[128])
 
 bool m2s_cuda_error_is_sticky(int error)
 {
-    (void)error;
-    return false;
+    return error == ERROR_LOST;
 }

@@ -66,7 +66,8 @@ static m2snet_status fill(m2s_device *device, const m2s_plan_request *request, m
     }
     M2S_TRY(m2s_ref_constant(memory, request->graph, request->params, value, numbers, error));
     arrange(arranged, numbers, shape, layout, dtype);
-    M2S_TRY(m2s_cuda_fail(error, m2s_cuda_malloc(&entry->data, entry->bytes), "device memory for weights"));
+    M2S_TRY(m2s_cuda_fail(error, m2s_device_alloc(&device->memory, &entry->data, entry->bytes),
+                          "device memory for weights"));
     M2S_TRY(m2s_cuda_upload(device, entry->data, arranged, entry->bytes, error));
 fail:
     m2s_free(memory, numbers);
@@ -114,7 +115,7 @@ m2snet_status m2s_cuda_weight_acquire(m2s_device *device, const m2s_plan_request
 fail:
     pthread_mutex_unlock(&device->weights_guard);
     if (made != NULL) {
-        m2s_cuda_free(made->data);
+        m2s_device_free(&device->memory, made->data, made->bytes);
         m2s_free(memory, made);
     }
     return status;
@@ -135,7 +136,7 @@ void m2s_cuda_weight_release(m2s_device *device, m2s_weight_entry *entry)
     }
     pthread_mutex_unlock(&device->weights_guard);
     if (last) {
-        m2s_cuda_free(entry->data);
+        m2s_device_free(&device->memory, entry->data, entry->bytes);
         m2s_free(device->host.memory, entry);
     }
 }

@@ -13,7 +13,8 @@ typedef struct m2s_host {
     m2s_memory *memory;
     const m2s_log *log;
     m2s_pool *pool;
-    m2s_isa isa; /* the best instruction set that own kernels may use */
+    m2s_isa isa;                     /* the best instruction set that own kernels may use */
+    const m2snet_cuda_options *cuda; /* of backend cuda; NULL: its defaults */
 } m2s_host;
 
 #endif

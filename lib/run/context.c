@@ -18,6 +18,24 @@ void m2s_context_options_default(m2snet_context_options *options)
     *options = (m2snet_context_options){ .struct_size = sizeof *options, .log_level = M2SNET_LOG_INFO };
 }
 
+void m2s_cuda_options_default(m2snet_cuda_options *options)
+{
+    *options = (m2snet_cuda_options){ .struct_size = sizeof *options };
+}
+
+static m2snet_status check_cuda(const m2snet_cuda_options *given, m2snet_cuda_options *options, m2snet_error *error)
+{
+    m2snet_status status;
+
+    m2s_cuda_options_default(options);
+    M2S_TRY(m2s_options_import("m2snet_cuda_options", given, options, sizeof *options, error));
+    if (options->allocator != NULL && (options->allocator->alloc == NULL || options->allocator->free == NULL)) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT, "cuda.allocator: alloc and free must both be set");
+    }
+fail:
+    return status;
+}
+
 static m2snet_status check(const m2snet_context_options *options, m2s_isa *isa, m2snet_error *error)
 {
     *isa = m2s_isa_detect();
@@ -47,6 +65,7 @@ static m2snet_status check(const m2snet_context_options *options, m2s_isa *isa, 
 m2snet_status m2s_context_create(const m2snet_context_options *given, m2snet_context **created, m2snet_error *error)
 {
     m2snet_context_options options;
+    m2snet_cuda_options cuda;
     m2snet_context *context = NULL;
     m2s_memory bootstrap;
     m2s_isa isa;
@@ -56,6 +75,7 @@ m2snet_status m2s_context_create(const m2snet_context_options *given, m2snet_con
     m2s_context_options_default(&options);
     M2S_TRY(m2s_options_import("m2snet_context_options", given, &options, sizeof options, error));
     M2S_TRY(check(&options, &isa, error));
+    M2S_TRY(check_cuda(options.cuda, &cuda, error));
 
     /* The context lies in memory that it accounts for itself. */
     m2s_memory_init(&bootstrap, options.allocator, options.memory_limit_bytes);
@@ -71,7 +91,12 @@ m2snet_status m2s_context_create(const m2snet_context_options *given, m2snet_con
     const char *debug = secure_getenv("M2SNET_DEBUG");
     bool debugging = debug != NULL && debug[0] != '\0' && strcmp(debug, "0") != 0;
     context->log = (m2s_log){ options.log, options.log_user, debugging ? M2SNET_LOG_DEBUG : options.log_level };
-    context->host = (m2s_host){ &context->memory, &context->log, NULL, isa };
+    context->cuda = cuda;
+    if (cuda.allocator != NULL) {
+        context->device_allocator = *cuda.allocator;
+        context->cuda.allocator = &context->device_allocator;
+    }
+    context->host = (m2s_host){ &context->memory, &context->log, NULL, isa, &context->cuda };
     M2S_TRY(
         m2s_backend_registry_find(&context->memory, options.backend, options.backend_path, &context->backend, error));
     int devices = context->backend->device_count();

@@ -12,6 +12,8 @@ struct m2snet_context {
     m2s_memory memory;
     m2s_log log;
     m2s_host host;
+    m2snet_cuda_options cuda; /* the host's, with its allocator */
+    m2snet_device_allocator device_allocator;
     const m2s_backend *backend;
     m2s_device *device;
     m2s_device_info device_info;
@@ -28,5 +30,6 @@ void m2s_context_release(m2snet_context *context); /* NULL is fine */
 const char *m2s_context_dependencies(const m2snet_context *context);
 
 void m2s_context_options_default(m2snet_context_options *options);
+void m2s_cuda_options_default(m2snet_cuda_options *options);
 
 #endif

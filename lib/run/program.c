@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "graph/pass.h"
+#include "net/names.h"
 #include "run/fit.h"
 
 struct m2s_program {
@@ -246,7 +247,24 @@ fail:
 m2snet_status m2s_program_run(m2s_program *program, m2s_buffer *arena, bool time_steps, m2s_control *control,
                               m2snet_error *error)
 {
-    m2s_run_request request = { arena, program->bindings, program->binding_count, time_steps, control };
+    m2s_run_request request = { .arena = arena,
+                                .bindings = program->bindings,
+                                .binding_count = program->binding_count,
+                                .time_steps = time_steps,
+                                .control = control };
+
+    return program->context->backend->plan_run(program->context->device, program->plan, &request, error);
+}
+
+m2snet_status m2s_program_enqueue(m2s_program *program, m2s_buffer *arena, void *stream, const void *image,
+                                  void *logits, m2snet_error *error)
+{
+    const m2s_external external[] = { { m2s_graph_find(program->graph, M2S_NAME_IMAGE), (void *)(uintptr_t)image },
+                                      { m2s_graph_find(program->graph, M2S_NAME_LOGITS), logits } };
+    const m2s_queue queue = { stream, external, 2 };
+    m2s_run_request request = {
+        .arena = arena, .bindings = program->bindings, .binding_count = program->binding_count, .queue = &queue
+    };
 
     return program->context->backend->plan_run(program->context->device, program->plan, &request, error);
 }

@@ -34,5 +34,8 @@ m2snet_status m2s_program_read(const m2s_program *program, const char *name, voi
 /* arena: at least plan_info.arena_bytes, not used by another run at the same time. */
 m2snet_status m2s_program_run(m2s_program *program, m2s_buffer *arena, bool time_steps, m2s_control *control,
                               m2snet_error *error);
+/* A network's program: enqueued on the stream, with image and logits in the caller's memory of the device. */
+m2snet_status m2s_program_enqueue(m2s_program *program, m2s_buffer *arena, void *stream, const void *image,
+                                  void *logits, m2snet_error *error);
 
 #endif

@@ -84,13 +84,39 @@ void m2s_session_destroy(m2snet_session *session)
     m2s_model_release(model);
 }
 
-m2snet_status m2s_session_enter(m2snet_session *session, m2snet_error *error)
+/* Waits for what has been enqueued: plans and arena may go then. */
+static m2snet_status settle(m2snet_session *session, m2snet_error *error)
+{
+    m2snet_context *context = session->model->context;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    if (session->pending) {
+        status = context->backend->buffer_wait(context->device, session->arena, error);
+        session->pending = status != M2SNET_STATUS_OK;
+    }
+    return status;
+}
+
+m2snet_status m2s_session_enter_pending(m2snet_session *session, m2snet_error *error)
 {
     if (atomic_exchange(&session->busy, true)) {
         return m2s_fail(error, M2SNET_STATUS_BUSY,
                         "the session is in use on another thread: one session serves one thread at a time");
     }
     return M2SNET_STATUS_OK;
+}
+
+m2snet_status m2s_session_enter(m2snet_session *session, m2snet_error *error)
+{
+    m2snet_status status;
+
+    M2S_TRY(m2s_session_enter_pending(session, error));
+    status = settle(session, error);
+    if (status != M2SNET_STATUS_OK) {
+        m2s_session_leave(session);
+    }
+fail:
+    return status;
 }
 
 void m2s_session_leave(m2snet_session *session)
@@ -112,6 +138,7 @@ static void drop_arena(m2snet_session *session)
     }
     session->arena = NULL;
     session->arena_bytes = 0;
+    session->pending = false;
 }
 
 static void drop_plan(m2snet_session *session, int32_t index)
@@ -126,10 +153,10 @@ static void drop_plan(m2snet_session *session, int32_t index)
 
 void m2s_session_trim(m2snet_session *session)
 {
+    drop_arena(session); /* which waits for what has been enqueued, with the plans */
     while (session->plan_count > 0) {
         drop_plan(session, session->plan_count - 1);
     }
-    drop_arena(session);
     m2s_pack_cache_trim(session->model->packs);
 }
 
@@ -184,6 +211,7 @@ m2snet_status m2s_session_look_plan_for(m2snet_session *session, int64_t n, int6
             goto fail;
         }
     }
+    M2S_TRY(settle(session, error)); /* a plan may have to go */
     M2S_TRY(compile(session, n, h, w, look, control, program, error));
     if (session->plan_count == session->options.max_plans) {
         int32_t oldest = 0;
@@ -214,6 +242,7 @@ m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *pr
                         info.arena_bytes, (unsigned long long)limit);
     }
     if (info.arena_bytes > session->arena_bytes) {
+        M2S_TRY(settle(session, error));
         drop_arena(session); /* before the larger one: the two never exist together */
         M2S_TRY(context->backend->buffer_alloc(context->device, info.arena_bytes, &session->arena, error));
         session->arena_bytes = info.arena_bytes;
@@ -231,6 +260,46 @@ m2snet_status m2s_session_run_dense(m2snet_session *session, m2s_program *progra
     M2S_TRY(m2s_program_write(program, M2S_NAME_IMAGE, image, error));
     M2S_TRY(m2s_program_run(program, session->arena, session->time_steps, control, error));
     M2S_TRY(m2s_program_read(program, M2S_NAME_LOGITS, logits, error));
+    session->last = program;
+fail:
+    return status;
+}
+
+/* What the caller's device memory must be like. */
+static m2snet_status check_run(const m2snet_session *session, const m2snet_cuda_run *run, m2snet_error *error)
+{
+    const struct {
+        const char *name;
+        const void *data;
+    } side[] = { { "src", run->src }, { "dst", run->dst } };
+
+    if (session->model->context->backend->buffer_wait == NULL) {
+        return m2s_fail(error, M2SNET_STATUS_UNSUPPORTED,
+                        "runs are enqueued by backend \"cuda\" only; this context's is \"%s\"",
+                        session->model->context->backend->name);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (side[i].data == NULL || (uintptr_t)side[i].data % 16 != 0) {
+            return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
+                            "%s is %s: expected device memory aligned to 16 bytes", side[i].name,
+                            side[i].data == NULL ? "NULL" : "not aligned");
+        }
+    }
+    return M2SNET_STATUS_OK;
+}
+
+m2snet_status m2s_session_enqueue(m2snet_session *session, const m2snet_cuda_run *given, m2snet_error *error)
+{
+    m2snet_cuda_run run = { .struct_size = sizeof run };
+    m2s_program *program;
+    m2snet_status status;
+
+    M2S_TRY(m2s_options_import("m2snet_cuda_run", given, &run, sizeof run, error));
+    M2S_TRY(check_run(session, &run, error));
+    M2S_TRY(m2s_session_plan_for(session, run.n, run.h, run.w, NULL, &program, error));
+    M2S_TRY(m2s_session_reserve(session, program, error));
+    M2S_TRY(m2s_program_enqueue(program, session->arena, run.stream, run.src, run.dst, error));
+    session->pending = true;
     session->last = program;
 fail:
     return status;

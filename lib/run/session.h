@@ -27,6 +27,7 @@ struct m2snet_session {
     uint64_t uses;
     m2s_buffer *arena;
     size_t arena_bytes;
+    bool pending; /* runs that were enqueued with the arena may be under way */
     bool time_steps;
     m2s_program *last; /* that ran last; NULL after trim */
 };
@@ -36,8 +37,10 @@ m2snet_status m2s_session_create(m2snet_model *model, const m2snet_session_optio
                                  m2snet_error *error);
 void m2s_session_destroy(m2snet_session *session);
 
-/* Every use of a session is between enter and leave; enter fails with BUSY when another thread is inside. */
+/* Every use of a session is between enter and leave; enter fails with BUSY when another thread is inside. It waits for
+ * what has been enqueued, and fails if that did; enter_pending does not wait. */
 m2snet_status m2s_session_enter(m2snet_session *session, m2snet_error *error);
+m2snet_status m2s_session_enter_pending(m2snet_session *session, m2snet_error *error);
 void m2s_session_leave(m2snet_session *session);
 
 /* F32 or F64, as the session's precision. */
@@ -53,6 +56,8 @@ m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *pr
 /* Writes the dense image (n, h, w, 3) of the session's dtype, runs, and reads the dense logits. */
 m2snet_status m2s_session_run_dense(m2snet_session *session, m2s_program *program, const void *image, void *logits,
                                     m2s_control *control, m2snet_error *error);
+/* Puts the run on its stream (m2snet_session_enqueue). */
+m2snet_status m2s_session_enqueue(m2snet_session *session, const m2snet_cuda_run *run, m2snet_error *error);
 void m2s_session_trim(m2snet_session *session);
 
 #endif

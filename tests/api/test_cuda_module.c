@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Backend "cuda" as a user meets it, on the module that runs without a device: found or refused, predictions beside the
  * processor's, precisions, a training step, and every call of the CUDA runtime failing in its turn. */
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,29 +12,8 @@
 
 #include <cmocka.h>
 
+#include "common/cuda_fixture.h"
 #include "common/train_fixture.h"
-
-#define FAIL_AT "M2SNET_CUDA_FAIL_AT"
-
-static char module[512], library[512], device_module[512];
-static long (*host_calls)(bool reset);
-static long (*host_held)(void);
-
-static void options_for(m2snet_context_options *options, const char *path)
-{
-    m2snet_context_options_init(options);
-    options->backend = "cuda";
-    options->backend_path = path;
-    options->threads = 1;
-}
-
-static m2snet_status open_module(const char *path, m2snet_context **context, m2snet_error *error)
-{
-    m2snet_context_options options;
-
-    options_for(&options, path);
-    return m2snet_context_create(&options, context, error);
-}
 
 /* ---- found or not ---- */
 
@@ -48,12 +25,13 @@ static void test_refusals(void **state)
     const m2snet_status broken = M2SNET_STATUS_BACKEND;
 
     (void)state;
-    REFUSE(open_module("/nowhere/m2snet-cuda.so", &context, &error), broken, "/nowhere/m2snet-cuda.so");
+    REFUSE(open_cuda("/nowhere/m2snet-cuda.so", &context, &error), broken, "/nowhere/m2snet-cuda.so");
     assert_null(context);
-    REFUSE(open_module("/tmp", &context, &error), broken, "/tmp/m2snet-cuda.so");
-    REFUSE(open_module(library, &context, &error), broken, "is no module of libm2snet");
-    REFUSE(open_module(COMPACT_MODEL, &context, &error), broken, "cannot be opened");
-    options_for(&options, module);
+    REFUSE(open_cuda("/tmp", &context, &error), broken, "/tmp/m2snet-cuda.so");
+    REFUSE(open_cuda(cuda_host.library, &context, &error), broken, "is no module of libm2snet");
+    REFUSE(open_cuda(COMPACT_MODEL, &context, &error), broken, "cannot be opened");
+    m2snet_context_options_init(&options);
+    options.backend_path = cuda_host.module;
     options.backend = "cudnn";
     REFUSE(m2snet_context_create(&options, &context, &error), M2SNET_STATUS_INVALID_ARGUMENT, "cpu, ref, cuda");
     options.backend = "cuda";
@@ -62,19 +40,19 @@ static void test_refusals(void **state)
 
     /* A machine without a driver. */
     setenv("M2SNET_CUDA_NO_DEVICE", "1", 1);
-    REFUSE(open_module(module, &context, &error), broken, "no NVIDIA device or no driver");
+    REFUSE(open_cuda(cuda_host.module, &context, &error), broken, "no NVIDIA device or no driver");
     unsetenv("M2SNET_CUDA_NO_DEVICE");
 
     /* The folder or the file by the environment; an option goes first. */
-    setenv("M2SNET_BACKEND_PATH", module, 1);
-    OK(open_module(NULL, &context, &error));
+    setenv("M2SNET_BACKEND_PATH", cuda_host.module, 1);
+    OK(open_cuda(NULL, &context, &error));
     m2snet_context_destroy(context);
-    REFUSE(open_module("/nowhere", &context, &error), broken, "/nowhere");
+    REFUSE(open_cuda("/nowhere", &context, &error), broken, "/nowhere");
     unsetenv("M2SNET_BACKEND_PATH");
 
     /* The real one says what is missing on a machine like this. */
-    if (access(device_module, R_OK) == 0 && access("/dev/nvidiactl", F_OK) != 0) {
-        REFUSE(open_module(device_module, &context, &error), broken, "no NVIDIA device or no driver");
+    if (access(cuda_host.device_module, R_OK) == 0 && access("/dev/nvidiactl", F_OK) != 0) {
+        REFUSE(open_cuda(cuda_host.device_module, &context, &error), broken, "no NVIDIA device or no driver");
     }
 }
 
@@ -134,7 +112,7 @@ static void test_predict(void **state)
     m2snet_error error;
 
     (void)state;
-    OK(open_module(module, &cuda, &error));
+    OK(open_cuda(cuda_host.module, &cuda, &error));
     m2snet_context_info info = { .struct_size = sizeof info };
     OK(m2snet_context_get_info(cuda, &info, &error));
     assert_string_equal(info.backend, "cuda");
@@ -166,7 +144,7 @@ static void test_predict(void **state)
     m2snet_context_destroy(cpu);
     m2snet_context_destroy(cuda);
     free_picture(&picture);
-    assert_int_equal(host_held(), 0);
+    assert_int_equal(cuda_host.held(), 0);
 }
 
 static m2snet_result *look_inside(m2snet_model *model, m2snet_precision precision, const m2snet_image *picture)
@@ -217,7 +195,7 @@ static void test_inside(void **state)
     m2snet_error error;
 
     (void)state;
-    OK(open_module(module, &cuda, &error));
+    OK(open_cuda(cuda_host.module, &cuda, &error));
     OK(m2snet_model_load_file(cpu, COMPACT_MODEL, NULL, &here, &error));
     OK(m2snet_model_load_file(cuda, COMPACT_MODEL, NULL, &there, &error));
     m2snet_result *truth = look_inside(here, M2SNET_PRECISION_F32, &picture);
@@ -242,7 +220,7 @@ static void test_inside(void **state)
     m2snet_context_destroy(cpu);
     m2snet_context_destroy(cuda);
     free_picture(&picture);
-    assert_int_equal(host_held(), 0);
+    assert_int_equal(cuda_host.held(), 0);
 }
 
 /* ---- every call fails in its turn ---- */
@@ -253,7 +231,7 @@ static m2snet_status run_prediction(m2snet_error *error)
     m2snet_model *model = NULL;
     m2snet_session *session = NULL;
     m2snet_image picture = noise_picture(70, 66);
-    m2snet_status status = open_module(module, &context, error);
+    m2snet_status status = open_cuda(cuda_host.module, &context, error);
 
     if (status == M2SNET_STATUS_OK) {
         model = tiny_model(context);
@@ -278,7 +256,7 @@ static m2snet_status run_training(m2snet_error *error)
     m2snet_trainer_options options;
     m2snet_trainer *trainer = NULL;
     m2snet_model *model;
-    m2snet_status status = open_module(module, &context, error);
+    m2snet_status status = open_cuda(cuda_host.module, &context, error);
 
     if (status == M2SNET_STATUS_OK) {
         tiny_trainer_options(&options);
@@ -294,44 +272,6 @@ static m2snet_status run_training(m2snet_error *error)
     m2snet_trainer_destroy(trainer);
     m2snet_context_destroy(context);
     return status;
-}
-
-/* Each of the first calls, and then one in `stride`: launches in a row fail alike. */
-static void fail_in_turn(m2snet_status (*run)(m2snet_error *error), long first, long stride)
-{
-    m2snet_error error;
-    long all, refused = 0, tried = 0;
-
-    host_calls(true);
-    OK(run(&error));
-    all = host_calls(true);
-    assert_int_equal(host_held(), 0);
-    assert_true(all > first);
-    for (long at = 1; at <= all; at += at < first ? 1 : stride) {
-        for (int sign = 1; sign >= -1; sign -= 2) { /* this one; this one and all that follow */
-            char text[32];
-            snprintf(text, sizeof text, "%ld", sign * at);
-            setenv(FAIL_AT, text, 1);
-            host_calls(true);
-            error.message[0] = '\0';
-            m2snet_status status = run(&error);
-            unsetenv(FAIL_AT);
-            if (status != M2SNET_STATUS_OK && status != M2SNET_STATUS_OUT_OF_MEMORY &&
-                status != M2SNET_STATUS_BACKEND) {
-                fail_msg("call %ld fails: status %d, %s", at, (int)status, error.message);
-            }
-            /* What frees may fail unheard, and a capture that fails is done without. */
-            assert_true(status == M2SNET_STATUS_OK || error.message[0] != '\0');
-            if (host_held() != 0) {
-                fail_msg("call %ld fails: %ld blocks are left", at, host_held());
-            }
-            refused += status != M2SNET_STATUS_OK;
-            tried++;
-        }
-    }
-    print_message("%ld calls, %ld runs with a failure, %ld of them refused\n", all, tried, refused);
-    assert_true(refused > tried / 2);
-    OK(run(&error));
 }
 
 static void test_failing_prediction(void **state)
@@ -356,13 +296,13 @@ static void test_goes_on(void **state)
     m2snet_error error;
 
     (void)state;
-    OK(open_module(module, &context, &error));
+    OK(open_cuda(cuda_host.module, &context, &error));
     m2snet_model *model = tiny_model(context);
     OK(m2snet_session_create(model, NULL, &session, &error));
     OK(m2snet_predict(session, &picture, NULL, &first, &error));
     for (long at = 1; at <= 6; at++) {
         setenv(FAIL_AT, "-1", 1);
-        host_calls(true);
+        cuda_host.calls(true);
         REFUSE(m2snet_predict(session, &picture, NULL, &second, &error), M2SNET_STATUS_BACKEND, "");
         unsetenv(FAIL_AT);
         OK(m2snet_predict(session, &picture, NULL, &second, &error));
@@ -386,21 +326,10 @@ int main(void)
         cmocka_unit_test(test_failing_prediction),
         cmocka_unit_test(test_failing_training),
     };
-    const char *folder = getenv("M2SNET_LIB_DIR");
+    int missing = find_stand_in();
 
-    snprintf(module, sizeof module, "%s/m2snet-cuda-simulated.so", folder != NULL ? folder : ".");
-    snprintf(library, sizeof library, "%s/libm2snet.so", folder != NULL ? folder : ".");
-    snprintf(device_module, sizeof device_module, "%s/m2snet-cuda.so", folder != NULL ? folder : ".");
-    void *opened = access(module, R_OK) == 0 ? dlopen(module, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) : NULL;
-    if (opened == NULL) {
-        printf("skipped: this build has no %s\n", module);
-        return 77;
+    if (missing != 0) {
+        return missing;
     }
-    void *calls = dlsym(opened, "m2s_cuda_host_calls"), *held = dlsym(opened, "m2s_cuda_host_held");
-    if (calls == NULL || held == NULL) {
-        return 1;
-    }
-    memcpy(&host_calls, &calls, sizeof calls);
-    memcpy(&host_held, &held, sizeof held);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Times the network alone, or a training step, of M2SNet with weights from a formula, on the backend that
  * M2SNET_TEST_BACKEND names (else cpu).
- *     gpu-measure [--steps] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]
+ *     gpu-measure [--steps] [--search] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]
  * prints: what, precision, batch, size, the median and the least milliseconds of a run, pictures a second; with --steps
- * also where the time goes. */
+ * also where the time goes. --search: a network's convolutions are chosen by measurement. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 #define MOST_KERNELS 128
 
 static struct {
-    bool steps;
+    bool steps, search;
     const char *what;
     m2snet_precision number;
     const char *precision;
@@ -120,6 +120,7 @@ static void measure(m2s_program *program, m2s_buffer *arena)
 static void measure_network(void)
 {
     m2snet_context_options options;
+    m2snet_cuda_options cuda;
     m2snet_context *context;
     m2snet_error error;
     m2s_config config;
@@ -131,18 +132,23 @@ static void measure_network(void)
 
     m2s_config_default(&config);
     m2s_context_options_default(&options);
+    m2s_cuda_options_default(&cuda);
+    cuda.search = job.search;
+    options.cuda = &cuda;
     options.backend = network_backend("cpu");
     expect_ok(m2s_context_create(&options, &context, &error), &error);
     m2s_store *store = network_weights(&context->memory, &config, RECIPE_PARITY);
     expect_ok(m2s_net_build(&context->memory, &config, job.batch, job.size, job.size, M2SNET_DTYPE_F32, &graph, &error),
               &error);
     expect_ok(m2s_pack_cache_create(&context->memory, &packs, &error), &error);
+    uint64_t from = m2s_now_ns();
     expect_ok(m2s_program_create(context, graph, job.number, store, packs, NULL, &program, &error), &error);
+    double seconds = (double)(m2s_now_ns() - from) * 1e-9;
     m2s_graph_destroy(graph);
     m2s_program_info(program, &info);
-    printf("    %s, %s: %d steps, arena %.1f MB, weights %.1f MB\n", context->device_info.name,
+    printf("    %s, %s: %d steps, arena %.1f MB, weights %.1f MB, compiled in %.1f s\n", context->device_info.name,
            context->device_info.gemm_provider, (int)info.steps, (double)info.arena_bytes * 1e-6,
-           (double)info.packed_bytes * 1e-6);
+           (double)info.packed_bytes * 1e-6, seconds);
     expect_ok(context->backend->buffer_alloc(context->device, info.arena_bytes, &arena, &error), &error);
     void *image = network_input(&context->memory, RECIPE_PARITY, job.batch, job.size, job.size, M2SNET_DTYPE_F32);
     expect_ok(m2s_program_write(program, "image", image, &error), &error);
@@ -184,13 +190,12 @@ int main(int argc, char **argv)
     static const char *const words[] = { "f32", "f64", "f16", "bf16", "tf32" };
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_measure) };
 
-    if (argc > 1 && strcmp(argv[1], "--steps") == 0) {
-        job.steps = true;
-        argv++;
-        argc--;
+    for (; argc > 1 && strncmp(argv[1], "--", 2) == 0; argv++, argc--) {
+        job.steps = job.steps || strcmp(argv[1], "--steps") == 0;
+        job.search = job.search || strcmp(argv[1], "--search") == 0;
     }
     if (argc < 5) {
-        fprintf(stderr, "gpu-measure [--steps] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]\n");
+        fprintf(stderr, "gpu-measure [--steps] [--search] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]\n");
         return 2;
     }
     job.what = argv[1];

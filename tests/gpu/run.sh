@@ -164,6 +164,13 @@ run_speed() {
             figure "network $precision batch $batch" 40 "$bin/gpu-measure" --steps network $precision "$batch" $size $seconds
         done
     done
+    # Convolutions chosen by measurement.
+    for precision in f32 bf16; do
+        for batch in "${batches[@]}"; do
+            figure "network $precision batch $batch, searched" 60 "$bin/gpu-measure" --steps --search network $precision \
+                "$batch" $size $seconds
+        done
+    done
     batch=16
     [ -z "$dry" ] || batch=1
     for precision in f32 tf32 f16 bf16; do
@@ -173,17 +180,30 @@ run_speed() {
 }
 
 run_torch() {
-    local reference=${M2SNET_REFERENCE:-$root/../shared/reference}
+    local batch limit line reference=${M2SNET_REFERENCE:-$root/../shared/reference}
     if [ -n "$dry" ] || [ ! -e "$reference/ref_models.py" ] || ! python3 -c 'import torch' 2>/dev/null; then
         row PyTorch "skipped: needs python3 with torch, and M2SNET_REFERENCE"
         return
     fi
     # Without our folders: PyTorch brings its own libraries.
     printf '\n==== PyTorch\n' >>"$log"
-    env -u LD_LIBRARY_PATH timeout 120 python3 tests/gpu/torch_speed.py "$reference" >"$out/part.txt" 2>&1
+    env -u LD_LIBRARY_PATH timeout 100 python3 tests/gpu/torch_speed.py "$reference" eager >"$out/part.txt" 2>&1
     cat "$out/part.txt" >>"$log"
     grep -E '^torch ' "$out/part.txt" | while IFS=: read -r name rest; do row "$name" "$rest"; done
     grep -qE '^torch ' "$out/part.txt" || row PyTorch "FAILED $(tail -n 1 "$out/part.txt")"
+    # Compiling takes minutes: each batch on its own, with what is left of ten minutes.
+    for batch in 64 8 1; do
+        limit=$((570 - SECONDS < 130 ? 570 - SECONDS : 130))
+        if [ $limit -lt 30 ]; then
+            row "torch compiled f16 batch $batch" "skipped: no time is left"
+            continue
+        fi
+        env -u LD_LIBRARY_PATH timeout $limit python3 tests/gpu/torch_speed.py "$reference" compiled "$batch" \
+            >"$out/part.txt" 2>&1
+        cat "$out/part.txt" >>"$log"
+        line=$(grep -E '^torch ' "$out/part.txt" | cut -d : -f 2-)
+        row "torch compiled f16 batch $batch" "${line:-not done after $limit s}"
+    done
 }
 
 device=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -n 1)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times the same network in PyTorch: torch_speed.py FOLDER, where FOLDER has ref_models.py with M2SNet.
-
-Eager, channels last; training as autocast and GradScaler have it. f32 is without TF32, as the library's. One line a
+"""Times the same network in PyTorch: torch_speed.py FOLDER eager | compiled BATCH, where FOLDER has ref_models.py with
+M2SNet. Channels last; training as autocast and GradScaler have it. f32 is without TF32, as the library's. One line a
 measurement."""
 import statistics
 import sys
@@ -38,7 +37,7 @@ def timed(run, batch, seconds=1.5):
 
 def inference(name, dtype, batch, size=352, compiled=False):
     net = ref_models.M2SNet().cuda().eval().to(dtype).to(memory_format=torch.channels_last)
-    run = torch.compile(net) if compiled else net
+    run = torch.compile(net, dynamic=False) if compiled else net
     x = torch.rand(batch, 3, size, size, device="cuda", dtype=dtype).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         print(f"torch {name} batch {batch}: {timed(lambda: run(x), batch)}", flush=True)
@@ -85,12 +84,13 @@ def attempt(function, *arguments):
 
 
 allow_tf32(False)
-for batch in (1, 8, 64):
-    attempt(inference, "eager f32", torch.float32, batch)
-    attempt(inference, "eager f16", torch.float16, batch)
-attempt(training, "training f32", None, 16)
-attempt(training, "training tf32", None, 16, 352, True)
-attempt(training, "training AMP f16", torch.float16, 16)
-attempt(training, "training AMP bf16", torch.bfloat16, 16)
-for batch in (1, 64):
-    attempt(inference, "compiled f16", torch.float16, batch, 352, True)
+if sys.argv[2] == "compiled":
+    attempt(inference, "compiled f16", torch.float16, int(sys.argv[3]), 352, True)
+else:
+    for batch in (1, 8, 64):
+        attempt(inference, "eager f32", torch.float32, batch)
+        attempt(inference, "eager f16", torch.float16, batch)
+    attempt(training, "training f32", None, 16)
+    attempt(training, "training tf32", None, 16, 352, True)
+    attempt(training, "training AMP f16", torch.float16, 16)
+    attempt(training, "training AMP bf16", torch.bfloat16, 16)

@@ -315,7 +315,7 @@ static inline m2snet_status harness_run(harness *h, const harness_request *reque
 {
     const m2s_graph *graph = request->graph;
     const m2s_backend *backend = request->backend;
-    m2s_host host = { &h->memory, &h->log, request->pool, request->isa };
+    m2s_host host = { &h->memory, &h->log, request->pool, request->isa, NULL };
     harness_packs packs = {
         { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0, PTHREAD_MUTEX_INITIALIZER
     };

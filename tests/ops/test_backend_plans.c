@@ -123,7 +123,7 @@ static void test_outputs(harness *h, const variant *v)
  * places. */
 static void test_second_bindings(harness *h, const variant *v)
 {
-    m2s_host host = { &h->memory, &h->log, h->pools[0], M2S_ISA_BASELINE };
+    m2s_host host = { &h->memory, &h->log, h->pools[0], M2S_ISA_BASELINE, NULL };
     harness_packs packs = {
         { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0, PTHREAD_MUTEX_INITIALIZER
     };
@@ -448,7 +448,7 @@ static void test_refusals(harness *h, const variant *v)
     }
     m2s_value src = m2s_graph_input(graph, "src", shape(1, 4, 4, 2));
     m2s_graph_mark_output(graph, m2s_graph_name(graph, m2s_relu(graph, src), "layer1.0.relu"));
-    m2s_host host = { &h->memory, &h->log, h->pools[0], m2s_isa_detect() };
+    m2s_host host = { &h->memory, &h->log, h->pools[0], m2s_isa_detect(), NULL };
     m2s_device *device = NULL;
     harness_packs packs = {
         { harness_pack_acquire, harness_pack_release }, &h->memory, NULL, 0, PTHREAD_MUTEX_INITIALIZER

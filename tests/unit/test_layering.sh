@@ -32,7 +32,7 @@ BEGIN {
     # Foreign headers: the library each belongs to. One file may know a library.
     n = split("dnnl.h dnnl oneapi/dnnl/dnnl.h dnnl dnnl_version.h dnnl oneapi/dnnl/dnnl_version.h dnnl omp.h openmp " \
               "cblas.h openblas openblas_config.h openblas jansson.h jansson zip.h libzip png.h libpng pngconf.h libpng " \
-              "jpeglib.h libjpeg jerror.h libjpeg turbojpeg.h libjpeg cudnn.h cudnn", pairs, " ")
+              "jpeglib.h libjpeg jerror.h libjpeg turbojpeg.h libjpeg cudnn.h cudnn cublasLt.h cublas", pairs, " ")
     for (i = 1; i < n; i += 2)
         foreign[pairs[i]] = pairs[i + 1]
 

@@ -87,7 +87,19 @@ ContextOptions = _struct(
     m2snet_log_level log_level;
     uint64_t memory_limit_bytes;
     const char *instruction_set;
-    const char *backend_path;""",
+    const char *backend_path;
+    const m2snet_cuda_options *cuda;""",
+)
+CudaOptions = _struct(
+    "m2snet_cuda_options",
+    """size_t struct_size;
+    const m2snet_device_allocator *allocator;
+    int32_t search;
+    uint64_t workspace_limit_bytes;""",
+)
+CudaRun = _struct(
+    "m2snet_cuda_run",
+    "size_t struct_size; void *stream; int64_t n, h, w; const float *src; float *dst;",
 )
 ContextInfo = _struct(
     "m2snet_context_info",
