@@ -43,7 +43,7 @@ same "libm2snet.a against m2snet.h" "$work/declared" "$work/archived"
 
 # ---- struct sizes: m2snet_struct_size has a row for each struct of the header ----
 
-sed -n 's/^typedef struct \(m2snet_[a-z0-9_]*\) {.*/\1/p' "$source/include/m2snet.h" | LC_ALL=C sort >"$work/structs"
+sed -nE 's/^(typedef )?struct (m2snet_[a-z0-9_]*) \{.*/\2/p' "$source/include/m2snet.h" | LC_ALL=C sort >"$work/structs"
 sed -n 's/^ *ROW(\(m2snet_[a-z0-9_]*\)),$/\1/p' "$source/lib/api/api_layout.c" | LC_ALL=C sort >"$work/sized"
 same "lib/api/api_layout.c against m2snet.h" "$work/structs" "$work/sized"
 [ -s "$work/structs" ] || complain "no struct was found in m2snet.h"
