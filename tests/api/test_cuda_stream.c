@@ -288,7 +288,7 @@ static m2snet_status run_enqueued(m2snet_error *error)
 static void test_failing_enqueue(void **state)
 {
     (void)state;
-    fail_in_turn(run_enqueued, 60, 37);
+    fail_in_turn(run_enqueued, 24, 61);
 }
 
 /* ---- device memory from the caller ---- */
@@ -481,7 +481,7 @@ static void test_search(void **state)
             assert_true(f.dst[i] - f.truth[i] < 1e-4f && f.truth[i] - f.dst[i] < 1e-4f);
         }
     }
-    fail_in_turn(run_searched, 60, 101);
+    fail_in_turn(run_searched, 24, 307);
     unsetenv("M2SNET_CUDA_PRODUCTS");
     free_frame(&f);
 }
