@@ -277,13 +277,13 @@ static m2snet_status run_training(m2snet_error *error)
 static void test_failing_prediction(void **state)
 {
     (void)state;
-    fail_in_turn(run_prediction, 60, 23);
+    fail_in_turn(run_prediction, 24, 61);
 }
 
 static void test_failing_training(void **state)
 {
     (void)state;
-    fail_in_turn(run_training, 20, 97);
+    fail_in_turn(run_training, 12, 211);
 }
 
 /* A session whose run failed goes on. */
