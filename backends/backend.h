@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The vtable: what a backend is. A backend compiles a graph to a plan and runs plans; nothing else.
  *
- * Buffers belong to a device; only buffer_write and buffer_read cross. A plan needs one arena (plan_info says how
- * large), which the session owns and may share between plans that do not run at once. Constants (values that depend
- * on parameters alone) are evaluated and packed during plan_compile, into the model's pack cache. */
+ * Buffers belong to a device; only buffer_write, buffer_prepare and buffer_read cross. A plan needs one arena
+ * (plan_info says how large), which the session owns and may share between plans that do not run at once. Constants
+ * (values that depend on parameters alone) are evaluated and packed during plan_compile, into the model's pack cache.
+ */
 #ifndef M2S_BACKENDS_BACKEND_H
 #define M2S_BACKENDS_BACKEND_H
 
 #include "core/host.h"
 #include "graph/graph.h"
 
-#define M2S_BACKEND_ABI 1u
+#define M2S_BACKEND_ABI 2u
 
 typedef struct m2s_device m2s_device; /* each backend has its own */
 typedef struct m2s_buffer m2s_buffer;
@@ -102,6 +103,30 @@ typedef struct m2s_run_request {
     const m2s_queue *queue;
 } m2s_run_request;
 
+/* ---- pictures ---- */
+
+/* A part of a picture on its way into an input. */
+typedef struct m2s_prepare_view {
+    /* Row y, width * channels bytes, in place or written to scratch. Called in order, once for each row. */
+    const uint8_t *(*row)(const void *user, int32_t y, uint8_t *scratch);
+    const void *user;
+    int32_t width, height, channels;     /* channels: 3, R G B, or 1, which stands for all three */
+    int32_t x, y, dst_width, dst_height; /* where it lies in the input, which is 0 around it */
+} m2s_prepare_view;
+
+#define M2S_MAX_WAYS 4
+
+/* Makes (count * ways, height, width, 3) numbers in F32, each view in each way: its bytes resized to dst_width x
+ * dst_height (image/resample.h, bit for bit), then (v / 255 - mean) / std, each rounded to float. */
+typedef struct m2s_prepare_request {
+    const m2s_prepare_view *views;
+    int32_t count;
+    int32_t width, height; /* of an input */
+    float mean[3], std[3];
+    int32_t way[M2S_MAX_WAYS]; /* m2snet_mirror: over which axes the input is turned */
+    int32_t ways;
+} m2s_prepare_request;
+
 typedef struct m2s_backend {
     uint32_t abi;                     /* M2S_BACKEND_ABI */
     const char *name;                 /* "cpu" */
@@ -120,6 +145,12 @@ typedef struct m2s_backend {
                                   m2snet_error *error);
     m2snet_status (*buffer_read)(m2s_device *device, const m2s_buffer *buffer, size_t offset, void *dst, size_t bytes,
                                  m2snet_error *error);
+    /* Both NULL: this backend leaves pictures to the host. prepare_bytes is how much scratch a request needs, a buffer
+     * that no run under way uses: an arena between two runs will do. buffer_prepare fills buffer from its beginning and
+     * returns when that is done, or undefined after a failure. */
+    size_t (*prepare_bytes)(const m2s_device *device, const m2s_prepare_request *request);
+    m2snet_status (*buffer_prepare)(m2s_device *device, m2s_buffer *buffer, const m2s_prepare_request *request,
+                                    m2s_buffer *scratch, m2snet_error *error);
     /* Waits for the runs that were enqueued with this arena. NULL: this backend has no queues. */
     m2snet_status (*buffer_wait)(m2s_device *device, m2s_buffer *buffer, m2snet_error *error);
 

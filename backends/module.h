@@ -58,6 +58,8 @@ static inline m2s_module_terms m2s_module_own_terms(void)
     M2S_SIZE(m2s_plan_request);
     M2S_SIZE(m2s_run_request);
     M2S_SIZE(m2s_queue);
+    M2S_SIZE(m2s_prepare_view);
+    M2S_SIZE(m2s_prepare_request);
     M2S_SIZE(m2s_device_info);
     M2S_SIZE(m2s_step_info);
 #undef M2S_SIZE

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Pillow's bilinear resize of bytes, and the network's normalisation. Three launches: the weights of both axes, in the
- * doubles and the order of image/resample.c, so that they come out the same; rows; columns. */
+ * doubles and the order of image/resample.c, so that they come out the same; rows; columns, into every input. */
 #include "backends/cuda/each.cuh"
 #include "backends/cuda/pictures.h"
+#include "backends/cuda/runtime.h"
 
 namespace
 {
@@ -94,6 +95,8 @@ template <class T> struct down_rule {
     const uint8_t *between;
     int width, channels;
     float mean[3], std[3];
+    int left, top, input_width, input_height, ways;
+    int way[M2S_MAX_WAYS];
     T *dst;
 
     M2S_HD int byte_at(int64_t offset, const int32_t *weight, int count) const
@@ -112,11 +115,20 @@ template <class T> struct down_rule {
         const int32_t *weight = a.weight + static_cast<int64_t>(o) * a.taps;
         int64_t from = (static_cast<int64_t>(a.first[o]) * width + x) * channels;
         int byte = 0;
+        T pixel[3];
 
         static_assert(WIDTH == 1, "pixels one by one");
         for (int c = 0; c < 3; c++) {
             byte = c < channels ? byte_at(from + c, weight, a.count[o]) : byte;
-            dst[3 * i + c] = m2s_from_float<T>((static_cast<float>(byte) / 255.0f - mean[c]) / std[c]);
+            pixel[c] = m2s_from_float<T>((static_cast<float>(byte) / 255.0f - mean[c]) / std[c]);
+        }
+        for (int k = 0; k < ways; k++) {
+            int column = (way[k] & M2SNET_MIRROR_HORIZONTAL) != 0 ? input_width - 1 - left - x : left + x;
+            int row = (way[k] & M2SNET_MIRROR_VERTICAL) != 0 ? input_height - 1 - top - o : top + o;
+            T *to = dst + 3 * ((static_cast<int64_t>(k) * input_height + row) * input_width + column);
+            for (int c = 0; c < 3; c++) {
+                to[c] = pixel[c];
+            }
         }
     }
 };
@@ -162,7 +174,22 @@ int launch_down(const m2s_cuda_call *call, const m2s_prepare_job *job, const axi
         rule.mean[c] = job->mean[c];
         rule.std[c] = job->std[c];
     }
+    rule.left = job->x;
+    rule.top = job->y;
+    rule.input_width = job->input_width;
+    rule.input_height = job->input_height;
+    rule.ways = job->ways;
+    for (int k = 0; k < job->ways; k++) {
+        rule.way[k] = job->way[k];
+    }
     rule.dst = static_cast<T *>(job->dst);
+    if (job->dst_width != job->input_width || job->dst_height != job->input_height) {
+        const int64_t numbers = 3 * static_cast<int64_t>(job->ways) * job->input_height * job->input_width;
+        int error = m2s_cuda_fill(call->stream, job->dst, 0, static_cast<size_t>(numbers) * sizeof(T));
+        if (error != 0) {
+            return error;
+        }
+    }
     return m2s_launch_each<1>(call, rule, static_cast<int64_t>(job->dst_height) * job->dst_width);
 }
 

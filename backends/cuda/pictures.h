@@ -20,8 +20,11 @@ typedef struct m2s_prepare_job {
     ptrdiff_t row_stride_bytes;
     int32_t width, height, channels; /* channels: 3, or 1, which stands for all three */
     float mean[3], std[3];
-    int32_t dst_width, dst_height;
-    void *dst; /* (dst_height, dst_width, 3) of call->storage */
+    int32_t x, y, dst_width, dst_height; /* where it lies in an input, which is 0 around it */
+    int32_t input_width, input_height;
+    int32_t way[M2S_MAX_WAYS]; /* m2snet_mirror: over which axes an input is turned */
+    int32_t ways;
+    void *dst; /* (ways, input_height, input_width, 3) of call->storage */
 } m2s_prepare_job;
 size_t m2s_cuda_prepare_scratch_bytes(const m2s_prepare_job *job);
 int m2s_cuda_prepare(const m2s_cuda_call *call, const m2s_prepare_job *job, void *scratch);

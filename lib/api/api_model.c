@@ -248,7 +248,7 @@ m2snet_status m2snet_session_prepare(m2snet_session *session, int64_t n, int64_t
     m2s_control_init(&control, user);
     status = m2s_session_plan_for(session, n, h, w, &control, &program, error);
     if (status == M2SNET_STATUS_OK) {
-        status = m2s_session_reserve(session, program, error);
+        status = m2s_session_reserve(session, program, 0, error);
     }
     status = m2s_memory_explain(&session->model->context->memory, status, error);
     m2s_session_leave(session);

@@ -28,8 +28,9 @@ const uint8_t *m2s_image_row(const m2snet_image *image, int32_t y);
 int32_t m2s_image_channels(m2snet_pixel_format format);
 
 /* Pixels x .. x + width - 1 of row y as gray bytes or as R, G, B bytes, either in place or written to scratch
- * (3 * width bytes). GRAY16 and F32 go through the window: low and below give 0, high and above 255, between them
- * round-to-nearest of 255 (v - low) / (high - low), computed in double; infinities are below or above, NaN gives 0. */
+ * (width * m2s_image_channels bytes). GRAY16 and F32 go through the window: low and below give 0, high and above 255,
+ * between them round-to-nearest of 255 (v - low) / (high - low), computed in double; infinities are below or above, NaN
+ * gives 0. */
 const uint8_t *m2s_image_row_u8(const m2snet_image *image, int32_t x, int32_t y, int32_t width, uint8_t *scratch);
 
 #endif

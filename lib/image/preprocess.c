@@ -6,15 +6,9 @@
 #define PHASE    "prepare"
 #define CUT_ROWS 32
 
-/* What the row source needs: a part of a picture. */
-typedef struct part {
-    const m2snet_image *image;
-    m2s_rect region;
-} part;
-
-static const uint8_t *part_row(const void *user, int32_t y, uint8_t *scratch)
+const uint8_t *m2s_picture_row(const void *part, int32_t y, uint8_t *scratch)
 {
-    const part *p = user;
+    const m2s_picture_part *p = part;
 
     return m2s_image_row_u8(p->image, p->region.x, p->region.y + y, p->region.width, scratch);
 }
@@ -50,7 +44,7 @@ m2snet_status m2s_preprocess(const m2s_host *host, const m2snet_image *image, co
 {
     m2snet_status status;
     uint8_t *pixels = NULL;
-    part source = { image, { 0, 0, 0, 0 } };
+    m2s_picture_part source = { image, { 0, 0, 0, 0 } };
     normalize_work work = { .width = width, .dst = dst };
 
     if (m2s_control_report(control, PHASE, 0, 1)) {
@@ -66,7 +60,7 @@ m2snet_status m2s_preprocess(const m2s_host *host, const m2snet_image *image, co
         status = m2s_fail_memory(error, "the resized picture", bytes);
         goto fail;
     }
-    m2s_row_source rows = { part_row, &source, source.region.width, source.region.height, work.channels };
+    m2s_row_source rows = { m2s_picture_row, &source, source.region.width, source.region.height, work.channels };
     M2S_TRY(m2s_resize_u8(host, &rows, pixels, (ptrdiff_t)width * work.channels, width, height, control, PHASE, error));
 
     for (int v = 0; v < 256; v++) {
@@ -97,8 +91,8 @@ m2snet_status m2s_image_resize(const m2s_host *host, const m2snet_image *src, co
                         "pictures are resized from RGB8 to RGB8 or from GRAY8 to GRAY8, not from %s to %s",
                         m2s_pixel_format_name(src->format), m2s_pixel_format_name(dst->format));
     }
-    part source = { src, { 0, 0, src->width, src->height } };
-    m2s_row_source rows = { part_row, &source, src->width, src->height, m2s_image_channels(src->format) };
+    m2s_picture_part source = { src, { 0, 0, src->width, src->height } };
+    m2s_row_source rows = { m2s_picture_row, &source, src->width, src->height, m2s_image_channels(src->format) };
     ptrdiff_t stride = dst->row_stride_bytes != 0 ? dst->row_stride_bytes : (ptrdiff_t)dst->width * rows.channels;
     /* m2snet_image has one data pointer for pictures to read and to write. */
     status = m2s_resize_u8(host, &rows, (uint8_t *)(uintptr_t)dst->data, stride, dst->width, dst->height, control,

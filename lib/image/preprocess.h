@@ -13,6 +13,14 @@ typedef struct m2s_normalization {
 } m2s_normalization;
 #define M2S_NORMALIZATION_IMAGENET ((m2s_normalization){ { 0.485f, 0.456f, 0.406f }, { 0.229f, 0.224f, 0.225f } })
 
+/* A region inside a picture, as a source of rows: for m2s_row_source, or who else resizes. */
+typedef struct m2s_picture_part {
+    const m2snet_image *image;
+    m2s_rect region;
+} m2s_picture_part;
+/* Row y of a part in m2s_image_row_u8's bytes, in place or written to scratch (region.width * m2s_image_channels). */
+const uint8_t *m2s_picture_row(const void *part, int32_t y, uint8_t *scratch);
+
 /* Fills dst, dense width x height x 3 floats, channels last:
  *   the region (NULL or 0 x 0: all) of the picture as 8-bit R, G, B (gray three times; m2s_image_row_u8 has the
  * window), resized to width x height (m2s_resize_u8), then v / 255, minus mean, divided by std, each rounded to float.

@@ -232,6 +232,19 @@ fail:
     return status;
 }
 
+m2snet_status m2s_program_prepare(m2s_program *program, const char *name, const m2s_prepare_request *request,
+                                  m2s_buffer *scratch, m2snet_error *error)
+{
+    m2s_binding *binding = NULL;
+    m2snet_status status;
+
+    M2S_TRY(find_binding(program, name, &binding, error));
+    M2S_TRY(
+        program->context->backend->buffer_prepare(program->context->device, binding->buffer, request, scratch, error));
+fail:
+    return status;
+}
+
 m2snet_status m2s_program_read(const m2s_program *program, const char *name, void *data, m2snet_error *error)
 {
     m2s_binding *binding = NULL;

@@ -228,7 +228,8 @@ fail:
     return status;
 }
 
-m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *program, m2snet_error *error)
+m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *program, size_t between_bytes,
+                                  m2snet_error *error)
 {
     m2snet_context *context = session->model->context;
     uint64_t limit = session->options.memory_limit_bytes;
@@ -236,16 +237,17 @@ m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *pr
     m2snet_status status = M2SNET_STATUS_OK;
 
     m2s_program_info(program, &info);
-    if (limit != 0 && info.arena_bytes > limit) {
+    size_t bytes = info.arena_bytes > between_bytes ? info.arena_bytes : between_bytes;
+    if (limit != 0 && bytes > limit) {
         return m2s_fail(error, M2SNET_STATUS_LIMIT,
-                        "this run needs %zu bytes of scratch memory, the session's memory_limit_bytes is %llu",
-                        info.arena_bytes, (unsigned long long)limit);
+                        "this run needs %zu bytes of scratch memory, the session's memory_limit_bytes is %llu", bytes,
+                        (unsigned long long)limit);
     }
-    if (info.arena_bytes > session->arena_bytes) {
+    if (bytes > session->arena_bytes) {
         M2S_TRY(settle(session, error));
         drop_arena(session); /* before the larger one: the two never exist together */
-        M2S_TRY(context->backend->buffer_alloc(context->device, info.arena_bytes, &session->arena, error));
-        session->arena_bytes = info.arena_bytes;
+        M2S_TRY(context->backend->buffer_alloc(context->device, bytes, &session->arena, error));
+        session->arena_bytes = bytes;
     }
 fail:
     return status;
@@ -256,8 +258,10 @@ m2snet_status m2s_session_run_dense(m2snet_session *session, m2s_program *progra
 {
     m2snet_status status;
 
-    M2S_TRY(m2s_session_reserve(session, program, error));
-    M2S_TRY(m2s_program_write(program, M2S_NAME_IMAGE, image, error));
+    M2S_TRY(m2s_session_reserve(session, program, 0, error));
+    if (image != NULL) {
+        M2S_TRY(m2s_program_write(program, M2S_NAME_IMAGE, image, error));
+    }
     M2S_TRY(m2s_program_run(program, session->arena, session->time_steps, control, error));
     M2S_TRY(m2s_program_read(program, M2S_NAME_LOGITS, logits, error));
     session->last = program;
@@ -297,7 +301,7 @@ m2snet_status m2s_session_enqueue(m2snet_session *session, const m2snet_cuda_run
     M2S_TRY(m2s_options_import("m2snet_cuda_run", given, &run, sizeof run, error));
     M2S_TRY(check_run(session, &run, error));
     M2S_TRY(m2s_session_plan_for(session, run.n, run.h, run.w, NULL, &program, error));
-    M2S_TRY(m2s_session_reserve(session, program, error));
+    M2S_TRY(m2s_session_reserve(session, program, 0, error));
     M2S_TRY(m2s_program_enqueue(program, session->arena, run.stream, run.src, run.dst, error));
     session->pending = true;
     session->last = program;

@@ -51,9 +51,11 @@ m2snet_status m2s_session_plan_for(m2snet_session *session, int64_t n, int64_t h
 /* The same with what look asks for; NULL: nothing. */
 m2snet_status m2s_session_look_plan_for(m2snet_session *session, int64_t n, int64_t h, int64_t w, const m2s_look *look,
                                         m2s_control *control, m2s_program **program, m2snet_error *error);
-/* Makes sure that the arena is large enough for program. */
-m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *program, m2snet_error *error);
-/* Writes the dense image (n, h, w, 3) of the session's dtype, runs, and reads the dense logits. */
+/* Makes sure that the arena is large enough for program, and for what uses so many bytes of it between two runs. */
+m2snet_status m2s_session_reserve(m2snet_session *session, const m2s_program *program, size_t between_bytes,
+                                  m2snet_error *error);
+/* Writes the dense image (n, h, w, 3) of the session's dtype, unless it is NULL: the input is there; runs, and reads
+ * the dense logits. */
 m2snet_status m2s_session_run_dense(m2snet_session *session, m2s_program *program, const void *image, void *logits,
                                     m2s_control *control, m2snet_error *error);
 /* Puts the run on its stream (m2snet_session_enqueue). */

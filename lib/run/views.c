@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "image/preprocess.h"
 #include "image/tiles.h"
 
 #define LEAST_STEP 0.05 /* windows grow with its square */
@@ -168,7 +167,6 @@ void m2s_views_close(m2s_views *views)
     m2s_free(memory, views->logits);
     m2s_free(memory, views->wide);
     m2s_free(memory, views->mean);
-    m2s_free(memory, views->piece);
     m2s_free(memory, views->grid);
     m2s_free(memory, views->weights);
     for (int32_t i = 1; i < views->sessions; i++) {
@@ -179,55 +177,9 @@ void m2s_views_close(m2s_views *views)
 
 /* ---- windows ---- */
 
-/* What a network sees at once: a part of a picture, brought to the input's size or, with tiles, at its own. */
-typedef struct window {
-    const m2snet_image *image;
-    m2s_rect part;
-    int32_t x, y; /* of the part in the input, which is 0 around it */
-    double *prepare_ms;
-} window;
-
 static double milliseconds_since(uint64_t start_ns)
 {
     return (double)(m2s_now_ns() - start_ns) * 1e-6;
-}
-
-/* A picture smaller than its window, in the middle of zeros, which are the mean colour. */
-static m2snet_status prepare_piece(m2s_views *views, const window *w, const m2s_normalization *normalization,
-                                   float *input, m2snet_error *error)
-{
-    const m2s_host *host = &views->session[0]->model->context->host;
-    size_t row = 3 * (size_t)w->part.width, floats = row * (size_t)w->part.height;
-    m2snet_status status;
-
-    if (views->piece == NULL) {
-        views->piece = m2s_alloc_array(memory_of(views), 3 * input_pixels(views), sizeof *views->piece);
-        if (views->piece == NULL) {
-            return m2s_fail_memory(error, "a prepared picture", floats * sizeof *views->piece);
-        }
-    }
-    M2S_TRY(m2s_preprocess(host, w->image, &w->part, normalization, w->part.width, w->part.height, views->piece,
-                           views->control, error));
-    memset(input, 0, 3 * input_pixels(views) * sizeof *input);
-    for (int32_t y = 0; y < w->part.height; y++) {
-        memcpy(input + 3 * ((size_t)(w->y + y) * (size_t)views->width + (size_t)w->x), views->piece + (size_t)y * row,
-               row * sizeof *input);
-    }
-fail:
-    return status;
-}
-
-static void mirror_input(const m2s_views *views, const float *src, int32_t way, float *dst)
-{
-    int32_t width = views->width, height = views->height;
-
-    for (int32_t y = 0; y < height; y++) {
-        const float *from = src + 3 * (size_t)width * (size_t)(way & M2SNET_MIRROR_VERTICAL ? height - 1 - y : y);
-        float *to = dst + 3 * (size_t)width * (size_t)y;
-        for (int32_t x = 0; x < width; x++) {
-            memcpy(to + 3 * x, from + 3 * (way & M2SNET_MIRROR_HORIZONTAL ? width - 1 - x : x), 3 * sizeof *to);
-        }
-    }
 }
 
 /* The ways in which a window is seen, in an order whose mean is taken pair by pair: then a symmetric input gives a
@@ -240,47 +192,42 @@ static int32_t way_of(const m2s_views *views, int32_t index)
     return views->mirror == M2SNET_MIRROR_BOTH ? both[index] : index == 0 ? M2SNET_MIRROR_NONE : views->mirror;
 }
 
-static m2snet_status prepare(m2s_views *views, const window *windows, int32_t count, const m2s_config *config,
-                             m2snet_error *error)
+static m2s_inputs inputs_of(const m2s_views *views, const m2s_window *windows, int32_t count, const m2s_config *config)
 {
-    int32_t mirrored = m2s_views_mirrored(views);
-    size_t floats = 3 * input_pixels(views);
-    m2s_normalization normalization;
-    m2snet_status status = M2SNET_STATUS_OK;
+    m2s_inputs inputs = { .windows = windows,
+                          .count = count,
+                          .width = views->width,
+                          .height = views->height,
+                          .ways = m2s_views_mirrored(views),
+                          .on_host = views->one_by_one,
+                          .control = views->control };
 
-    memcpy(normalization.mean, config->mean, sizeof config->mean);
-    memcpy(normalization.std, config->std, sizeof config->std);
-    for (int32_t i = 0; i < count; i++) {
-        const window *w = &windows[i];
-        float *input = views->pixels + (size_t)(i * mirrored) * floats;
-        uint64_t start = m2s_now_ns();
-        if (views->tiles && (w->part.width < views->width || w->part.height < views->height)) {
-            M2S_TRY(prepare_piece(views, w, &normalization, input, error));
-        } else {
-            M2S_TRY(m2s_preprocess(&views->session[0]->model->context->host, w->image, &w->part, &normalization,
-                                   views->width, views->height, input, views->control, error));
-        }
-        for (int32_t k = 1; k < mirrored; k++) {
-            mirror_input(views, input, way_of(views, k), input + (size_t)k * floats);
-        }
-        *w->prepare_ms += milliseconds_since(start);
+    for (int32_t k = 0; k < inputs.ways; k++) {
+        inputs.way[k] = way_of(views, k);
     }
-fail:
-    return status;
+    memcpy(inputs.normalization.mean, config->mean, sizeof config->mean);
+    memcpy(inputs.normalization.std, config->std, sizeof config->std);
+    return inputs;
 }
 
-static m2snet_status run_network(m2s_views *views, m2snet_session *session, int32_t inputs, m2snet_error *error)
+static bool same_normalization(const m2s_config *a, const m2s_config *b)
+{
+    bool same = true;
+
+    for (int c = 0; c < 3; c++) {
+        same &= a->mean[c] == b->mean[c] && a->std[c] == b->std[c];
+    }
+    return same;
+}
+
+/* In double. */
+static m2snet_status run_wide(m2s_views *views, m2snet_session *session, m2s_program *program, int32_t inputs,
+                              m2snet_error *error)
 {
     size_t in = 3 * (size_t)inputs * input_pixels(views);
     size_t out = (size_t)views->classes * (size_t)inputs * input_pixels(views);
-    m2s_program *program;
     m2snet_status status;
 
-    M2S_TRY(m2s_session_look_plan_for(session, inputs, views->height, views->width, views->look, views->control,
-                                      &program, error));
-    if (m2s_session_dtype(session) == M2SNET_DTYPE_F32) {
-        return m2s_session_run_dense(session, program, views->pixels, views->logits, views->control, error);
-    }
     for (size_t i = 0; i < in; i++) {
         views->wide[i] = (double)views->pixels[i];
     }
@@ -288,6 +235,38 @@ static m2snet_status run_network(m2s_views *views, m2snet_session *session, int3
     for (size_t i = 0; i < out; i++) {
         views->logits[i] = (float)views->wide[in + i];
     }
+fail:
+    return status;
+}
+
+/* The logits of a network. *prepared is whose inputs pixels has: they may do for the next network, too. */
+static m2snet_status run_network(m2s_views *views, m2snet_session *session, const m2s_window *windows, int32_t count,
+                                 const m2s_config **prepared, m2snet_error *error)
+{
+    const m2s_config *config = &session->model->config;
+    const m2s_inputs inputs = inputs_of(views, windows, count, config);
+    uint64_t start = m2s_now_ns();
+    m2s_program *program;
+    bool on_device = false;
+    m2snet_status status;
+
+    M2S_TRY(m2s_session_look_plan_for(session, count * inputs.ways, views->height, views->width, views->look,
+                                      views->control, &program, error));
+    views->network_ms += milliseconds_since(start);
+    M2S_TRY(m2s_inputs_on_device(session, program, &inputs, &on_device, error));
+    if (!on_device && (*prepared == NULL || !same_normalization(*prepared, config))) {
+        *prepared = NULL;
+        M2S_TRY(m2s_inputs_on_host(&views->session[0]->model->context->host, &inputs, views->pixels, error));
+        *prepared = config;
+    }
+    start = m2s_now_ns();
+    if (m2s_session_dtype(session) == M2SNET_DTYPE_F32) {
+        M2S_TRY(m2s_session_run_dense(session, program, on_device ? NULL : views->pixels, views->logits, views->control,
+                                      error));
+    } else {
+        M2S_TRY(run_wide(views, session, program, count * inputs.ways, error));
+    }
+    views->network_ms += milliseconds_since(start);
 fail:
     return status;
 }
@@ -319,18 +298,8 @@ static void gather(const m2s_views *views, const float *logits, bool first, floa
     }
 }
 
-static bool same_normalization(const m2s_config *a, const m2s_config *b)
-{
-    bool same = true;
-
-    for (int c = 0; c < 3; c++) {
-        same &= a->mean[c] == b->mean[c] && a->std[c] == b->std[c];
-    }
-    return same;
-}
-
 /* *logits = the mean over networks and mirrored inputs, (height, width, classes) of each window. */
-static m2snet_status window_logits(m2s_views *views, const window *windows, int32_t count, float **logits,
+static m2snet_status window_logits(m2s_views *views, const m2s_window *windows, int32_t count, float **logits,
                                    m2snet_error *error)
 {
     int32_t mirrored = m2s_views_mirrored(views);
@@ -339,14 +308,7 @@ static m2snet_status window_logits(m2s_views *views, const window *windows, int3
     m2snet_status status = M2SNET_STATUS_OK;
 
     for (int32_t s = 0; s < views->sessions; s++) {
-        const m2s_config *config = &views->session[s]->model->config;
-        if (prepared == NULL || !same_normalization(prepared, config)) {
-            M2S_TRY(prepare(views, windows, count, config, error));
-            prepared = config;
-        }
-        uint64_t start = m2s_now_ns();
-        M2S_TRY(run_network(views, views->session[s], count * mirrored, error));
-        views->network_ms += milliseconds_since(start);
+        M2S_TRY(run_network(views, views->session[s], windows, count, &prepared, error));
         for (int32_t i = 0; i < count && views->mean != NULL; i++) {
             gather(views, views->logits + (size_t)(i * mirrored) * size, s == 0, views->mean + (size_t)i * size);
         }
@@ -370,23 +332,25 @@ typedef struct tiling {
     int32_t columns, rows;
 } tiling;
 
-static window window_at(const m2s_views *views, const m2snet_image *image, const tiling *t, int32_t index,
-                        double *prepare_ms)
+static m2s_window window_at(const m2s_views *views, const m2snet_image *image, const tiling *t, int32_t index,
+                            double *prepare_ms)
 {
     int32_t x = m2s_tile_begin(t->region.width, views->width, t->columns, index % t->columns);
     int32_t y = m2s_tile_begin(t->region.height, views->height, t->rows, index / t->columns);
     int32_t width = views->width < t->region.width ? views->width : t->region.width;
     int32_t height = views->height < t->region.height ? views->height : t->region.height;
 
-    return (window){ .image = image,
-                     .part = { t->region.x + (x > 0 ? x : 0), t->region.y + (y > 0 ? y : 0), width, height },
-                     .x = x < 0 ? -x : 0,
-                     .y = y < 0 ? -y : 0,
-                     .prepare_ms = prepare_ms };
+    return (m2s_window){ .image = image,
+                         .part = { t->region.x + (x > 0 ? x : 0), t->region.y + (y > 0 ? y : 0), width, height },
+                         .x = x < 0 ? -x : 0,
+                         .y = y < 0 ? -y : 0,
+                         .width = width,
+                         .height = height,
+                         .prepare_ms = prepare_ms };
 }
 
 /* Adds a window's logits to the picture's, each times its weight; a single window's are taken as they are. */
-static void scatter(m2s_views *views, const tiling *t, const window *w, const float *logits)
+static void scatter(m2s_views *views, const tiling *t, const m2s_window *w, const float *logits)
 {
     size_t classes = (size_t)views->classes, values = (size_t)w->part.width * classes;
     bool alone = t->columns * t->rows == 1;
@@ -446,7 +410,7 @@ static m2snet_status tile_picture(m2s_views *views, const m2snet_image *image, c
 {
     int32_t together = M2S_VIEWS_BATCH / m2s_views_mirrored(views), windows = t->columns * t->rows;
     size_t values = (size_t)t->region.width * (size_t)t->region.height * (size_t)views->classes;
-    window seen[M2S_VIEWS_BATCH];
+    m2s_window seen[M2S_VIEWS_BATCH];
     float *logits;
     m2snet_status status;
 
@@ -475,7 +439,7 @@ fail:
 m2snet_status m2s_views_logits(m2s_views *views, const m2snet_image *images, int32_t count, const m2s_rect *region,
                                float **logits, int32_t *width, int32_t *height, m2snet_error *error)
 {
-    window whole[M2S_VIEWS_BATCH];
+    m2s_window whole[M2S_VIEWS_BATCH];
     tiling t;
     m2snet_status status = M2SNET_STATUS_OK;
 
@@ -486,7 +450,11 @@ m2snet_status m2s_views_logits(m2s_views *views, const m2snet_image *images, int
     }
     if (!views->tiles) {
         for (int32_t i = 0; i < count; i++) {
-            whole[i] = (window){ .image = &images[i], .part = *region, .prepare_ms = &views->prepare_ms[i] };
+            whole[i] = (m2s_window){ .image = &images[i],
+                                     .part = *region,
+                                     .width = views->width,
+                                     .height = views->height,
+                                     .prepare_ms = &views->prepare_ms[i] };
         }
         *width = views->width;
         *height = views->height;

@@ -4,11 +4,10 @@
 #ifndef M2S_RUN_VIEWS_H
 #define M2S_RUN_VIEWS_H
 
-#include "image/pixels.h"
-#include "run/session.h"
+#include "run/inputs.h"
 
 /* Inputs computed in one run of a network: enough to fill the threads, few enough to keep the arena small. */
-#define M2S_VIEWS_BATCH 4
+#define M2S_VIEWS_BATCH M2S_MAX_WINDOWS
 
 typedef struct m2s_views {
     m2snet_session *session[1 + M2SNET_MAX_ENSEMBLE]; /* the caller's first, entered by him; the others by open */
@@ -28,7 +27,6 @@ typedef struct m2s_views {
     float *logits;  /* their logits */
     double *wide;   /* both in double, for sessions of precision F64 */
     float *mean;    /* over mirrored inputs and networks */
-    float *piece;   /* of a picture smaller than its window */
     float *grid;    /* logits of a whole picture, from windows */
     float *weights; /* of a window: its rows', then its columns' */
 } m2s_views;

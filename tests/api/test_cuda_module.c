@@ -286,7 +286,7 @@ static void test_failing_training(void **state)
     fail_in_turn(run_training, 12, 211);
 }
 
-/* A session whose run failed goes on. */
+/* A session whose run failed goes on: each call of a prediction in turn, from the picture's copy on. */
 static void test_goes_on(void **state)
 {
     m2snet_context *context;
@@ -294,17 +294,31 @@ static void test_goes_on(void **state)
     m2snet_result *first, *second;
     m2snet_image picture = noise_picture(70, 66);
     m2snet_error error;
+    long all = 0;
 
     (void)state;
     OK(open_cuda(cuda_host.module, &context, &error));
     m2snet_model *model = tiny_model(context);
     OK(m2snet_session_create(model, NULL, &session, &error));
     OK(m2snet_predict(session, &picture, NULL, &first, &error));
-    for (long at = 1; at <= 6; at++) {
-        setenv(FAIL_AT, "-1", 1);
+    for (int i = 0; i < 3; i++) {
         cuda_host.calls(true);
-        REFUSE(m2snet_predict(session, &picture, NULL, &second, &error), M2SNET_STATUS_BACKEND, "");
-        unsetenv(FAIL_AT);
+        OK(m2snet_predict(session, &picture, NULL, &second, &error));
+        m2snet_result_destroy(second);
+        all = cuda_host.calls(false);
+    }
+    /* The picture's copy, three kernels and the wait; the graph and its wait; the logits' copy and its wait; the device
+     * made current for each of these. */
+    assert_true(all >= 12);
+    for (long at = -1; at <= all; at++) {
+        if (at != 0) {
+            char number[24];
+            snprintf(number, sizeof number, "%ld", at);
+            setenv(FAIL_AT, number, 1);
+            cuda_host.calls(true);
+            REFUSE(m2snet_predict(session, &picture, NULL, &second, &error), M2SNET_STATUS_BACKEND, "");
+            unsetenv(FAIL_AT);
+        }
         OK(m2snet_predict(session, &picture, NULL, &second, &error));
         assert_same_result(first, second);
         m2snet_result_destroy(second);
@@ -314,6 +328,7 @@ static void test_goes_on(void **state)
     m2snet_model_destroy(model);
     m2snet_context_destroy(context);
     free_picture(&picture);
+    assert_int_equal(cuda_host.held(), 0);
 }
 
 int main(void)

@@ -328,16 +328,15 @@ static void pool_free(void *user, void *pointer, size_t bytes)
     atomic_fetch_sub(&p->bytes, bytes);
 }
 
-static m2snet_status run_in_pool(pool *p, m2snet_error *error)
+/* *n as far as it got. */
+static m2snet_status open_in_pool(pool *p, net *n, m2snet_error *error)
 {
     const m2snet_device_allocator allocator = { pool_alloc, pool_free, p };
     m2snet_cuda_options cuda;
     m2snet_context_options options;
-    net n = { 0 };
-    frame f = make_frame(64, 1u);
-    void *stream = cuda_host.stream();
     m2snet_status status;
 
+    *n = (net){ 0 };
     m2snet_cuda_options_init(&cuda);
     cuda.allocator = &allocator;
     m2snet_context_options_init(&options);
@@ -345,11 +344,21 @@ static m2snet_status run_in_pool(pool *p, m2snet_error *error)
     options.backend_path = cuda_host.module;
     options.cuda = &cuda;
     options.threads = 1;
-    status = m2snet_context_create(&options, &n.context, error);
+    status = m2snet_context_create(&options, &n->context, error);
     if (status == M2SNET_STATUS_OK) {
-        n.model = tiny_model(n.context);
-        status = m2snet_session_create(n.model, NULL, &n.session, error);
+        n->model = tiny_model(n->context);
+        status = m2snet_session_create(n->model, NULL, &n->session, error);
     }
+    return status;
+}
+
+static m2snet_status run_in_pool(pool *p, m2snet_error *error)
+{
+    net n;
+    frame f = make_frame(64, 1u);
+    void *stream = cuda_host.stream();
+    m2snet_status status = open_in_pool(p, &n, error);
+
     m2snet_cuda_run run = run_of(&f, stream);
     status = status == M2SNET_STATUS_OK ? m2snet_session_enqueue(n.session, &run, error) : status;
     if (status == M2SNET_STATUS_OK) {
@@ -407,6 +416,41 @@ static void test_allocator(void **state)
     cuda.struct_size = 0;
     REFUSE(m2snet_context_create(&options, &context, &error), M2SNET_STATUS_INVALID_ARGUMENT,
            "m2snet_cuda_options.struct_size is 0");
+}
+
+/* What a picture needs on the device is in the session's arena: it grows once for the largest, and stays. */
+static void test_pictures(void **state)
+{
+    m2snet_image small = noise_picture(70, 66), large = noise_picture(1000, 700);
+    const size_t large_bytes = 1000 * 700 * 3;
+    m2snet_result *first, *result;
+    pool p = { 0 };
+    net n;
+    m2snet_error error;
+
+    (void)state;
+    OK(open_in_pool(&p, &n, &error));
+    OK(m2snet_predict(n.session, &small, NULL, &first, &error));
+    long calls = atomic_load(&p.calls);
+    size_t bytes = atomic_load(&p.bytes);
+    p.fail_at = calls + 1;
+    REFUSE(m2snet_predict(n.session, &large, NULL, &result, &error), M2SNET_STATUS_OUT_OF_MEMORY, "device");
+    assert_true(atomic_load(&p.bytes) < bytes); /* two arenas never exist together */
+    for (int i = 0; i < 6; i++) {
+        OK(m2snet_predict(n.session, i % 2 == 0 ? &small : &large, NULL, &result, &error));
+        if (i % 2 == 0) {
+            assert_same_result(first, result);
+        }
+        m2snet_result_destroy(result);
+        assert_int_equal(atomic_load(&p.calls), i == 0 ? calls + 2 : calls + 3);
+        assert_true((atomic_load(&p.bytes) >= large_bytes) == (i > 0));
+    }
+    m2snet_result_destroy(first);
+    close_net(&n);
+    assert_true(p.live == 0 && p.bytes == 0);
+    assert_int_equal(cuda_host.held(), 0);
+    free_picture(&small);
+    free_picture(&large);
 }
 
 /* ---- the choice of convolutions ---- */
@@ -531,9 +575,9 @@ static void test_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_enqueue),   cmocka_unit_test(test_order), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_allocator), cmocka_unit_test(test_lost),  cmocka_unit_test(test_failing_enqueue),
-        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_enqueue),         cmocka_unit_test(test_order),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_allocator),       cmocka_unit_test(test_pictures), cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_failing_enqueue), cmocka_unit_test(test_search),
     };
     int missing = find_stand_in();
 

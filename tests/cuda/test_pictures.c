@@ -100,7 +100,10 @@ static void check_prepare(int32_t width, int32_t height, int32_t channels, int32
                             .height = height,
                             .channels = channels,
                             .dst_width = dst_width,
-                            .dst_height = dst_height };
+                            .dst_height = dst_height,
+                            .input_width = dst_width,
+                            .input_height = dst_height,
+                            .ways = 1 };
     memcpy(job.mean, n.mean, sizeof n.mean);
     memcpy(job.std, n.std, sizeof n.std);
     void *source = to_device(pixels, (size_t)stride * (size_t)height);

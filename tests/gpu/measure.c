@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Times the network alone, or a training step, of M2SNet with weights from a formula, on the backend that
- * M2SNET_TEST_BACKEND names (else cpu).
- *     gpu-measure [--steps] [--search] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]
- * prints: what, precision, batch, size, the median and the least milliseconds of a run, pictures a second; with --steps
- * also where the time goes. --search: a network's convolutions are chosen by measurement. */
+ * Times the network alone, or a training step, or whole predictions of RGB pictures of 1920x1080 with inputs made by
+ * the device where it can (predict) or by the host (predict-host), of M2SNet with weights from a formula, on the
+ * backend that M2SNET_TEST_BACKEND names (else cpu). gpu-measure [--steps] [--search] network|step|predict|predict-host
+ * f32|f16|bf16|tf32 BATCH SIZE [SECONDS] prints: what, precision, batch, size, the median and the least milliseconds of
+ * a run, pictures a second; with --steps also where the time goes, for predictions what a picture's parts take.
+ * --search: a network's convolutions are chosen by measurement. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "common/training_fixture.h"
 #include "net/network.h"
 #include "run/pack_cache.h"
+#include "run/predict.h"
 
 #define MOST_RUNS    1000
 #define MOST_KERNELS 128
@@ -175,9 +177,90 @@ static void measure_step(void)
     training_run_release(&run);
 }
 
+#define PICTURE_WIDTH  1920
+#define PICTURE_HEIGHT 1080
+#define MOST_PICTURES  64
+
+static void predict_once(m2snet_session *session, const m2snet_image *images, m2snet_receipt *receipt)
+{
+    m2snet_result *results[MOST_PICTURES];
+    m2snet_error error;
+
+    expect_ok(m2s_session_enter(session, &error), &error);
+    expect_ok(m2s_predict(session, images, (int32_t)job.batch, NULL, results, &error), &error);
+    m2s_session_leave(session);
+    *receipt = results[0]->receipt;
+    for (int64_t i = 0; i < job.batch; i++) {
+        m2s_result_destroy(results[i]);
+    }
+}
+
+static void measure_predictions(bool on_host)
+{
+    static double ms[MOST_RUNS];
+    const size_t bytes = (size_t)PICTURE_WIDTH * PICTURE_HEIGHT * 3;
+    m2snet_context_options options;
+    m2snet_session_options session_options;
+    m2snet_context *context;
+    m2snet_session *session;
+    m2snet_model *model;
+    m2snet_image images[MOST_PICTURES];
+    m2snet_receipt receipt;
+    m2snet_error error;
+    m2s_backend changed;
+    uint8_t *pixels = malloc(bytes);
+    int runs = 0;
+
+    assert_true(pixels != NULL && job.batch >= 1 && job.batch <= MOST_PICTURES);
+    for (size_t i = 0; i < bytes; i++) {
+        pixels[i] = (uint8_t)(i * 2654435761u >> 24);
+    }
+    for (int64_t i = 0; i < job.batch; i++) {
+        images[i] = (m2snet_image){
+            .data = pixels, .width = PICTURE_WIDTH, .height = PICTURE_HEIGHT, .format = M2SNET_PIXEL_RGB8
+        };
+    }
+    m2s_context_options_default(&options);
+    options.backend = network_backend("cpu");
+    expect_ok(m2s_context_create(&options, &context, &error), &error);
+    changed = *context->backend;
+    changed.buffer_prepare = on_host ? NULL : changed.buffer_prepare;
+    context->backend = &changed;
+    expect_ok(m2s_model_create(context, "{}", 1, &model, &error), &error);
+    m2s_session_options_default(&session_options);
+    session_options.precision = job.number;
+    session_options.input_width = session_options.input_height = (int32_t)job.size;
+    expect_ok(m2s_session_create(model, &session_options, &session, &error), &error);
+    for (int i = 0; i < 3; i++) {
+        predict_once(session, images, &receipt);
+    }
+    uint64_t begin = m2s_now_ns();
+    while (runs < MOST_RUNS && (runs < 3 || (double)(m2s_now_ns() - begin) < job.seconds * 1e9)) {
+        uint64_t from = m2s_now_ns();
+        predict_once(session, images, &receipt);
+        ms[runs++] = (double)(m2s_now_ns() - from) * 1e-6;
+    }
+    qsort(ms, (size_t)runs, sizeof ms[0], by_size);
+    if (job.steps) {
+        printf("    the last run's first picture: preparation %.3f ms, network (of its run) %.3f ms, result %.3f ms\n",
+               receipt.milliseconds_pre, receipt.milliseconds_network, receipt.milliseconds_post);
+    }
+    printf("%s %s batch %lld at %lld: median %.3f ms, least %.3f ms, %.1f pictures/s (%d runs)\n", job.what,
+           job.precision, (long long)job.batch, (long long)job.size, ms[runs / 2], ms[0],
+           1000.0 * (double)job.batch / ms[runs / 2], runs);
+    m2s_session_destroy(session);
+    m2s_model_release(model);
+    m2s_context_release(context);
+    free(pixels);
+}
+
 static void test_measure(void **state)
 {
     (void)state;
+    if (strncmp(job.what, "predict", 7) == 0) {
+        measure_predictions(strcmp(job.what, "predict-host") == 0);
+        return;
+    }
     if (strcmp(job.what, "step") == 0) {
         measure_step();
     } else {
@@ -195,7 +278,8 @@ int main(int argc, char **argv)
         job.search = job.search || strcmp(argv[1], "--search") == 0;
     }
     if (argc < 5) {
-        fprintf(stderr, "gpu-measure [--steps] [--search] network|step f32|f16|bf16|tf32 BATCH SIZE [SECONDS]\n");
+        fprintf(stderr, "gpu-measure [--steps] [--search] network|step|predict|predict-host f32|f16|bf16|tf32 BATCH "
+                        "SIZE [SECONDS]\n");
         return 2;
     }
     job.what = argv[1];

@@ -128,6 +128,7 @@ run_parity() {
     part "f16, bf16, tf32 against f32" 60 "$bin/parity-reduced" "$([ -n "$dry" ] && echo 64 || echo 352)"
     part "a training step in them against f32" 60 "$bin/parity-reduced_training" "$([ -n "$dry" ] && echo 48 || echo 96)"
     part "ConvNeXt, PVTv2, Swin-T against ref F64" 60 "$bin/parity-device" cuda
+    part "inputs made by the device against the host's" 60 "$bin/parity-device_inputs" cuda
     part "a training step against golden values" 90 "$bin/parity-training_step" --backend cuda
 }
 
@@ -155,7 +156,7 @@ run_memcheck() {
 }
 
 run_speed() {
-    local size=352 seconds=1.5 batches=(1 8 64) precision batch
+    local size=352 seconds=1.5 batches=(1 8 64) precision batch what
     if [ -n "$dry" ]; then
         size=64 seconds=0.1 batches=(1)
     fi
@@ -175,6 +176,11 @@ run_speed() {
     [ -z "$dry" ] || batch=1
     for precision in f32 tf32 f16 bf16; do
         figure "training step $precision batch $batch" 40 "$bin/gpu-measure" --steps step $precision $batch $size $seconds
+    done
+    batch=4
+    [ -z "$dry" ] || batch=1
+    for what in predict predict-host; do
+        figure "$what f16 batch $batch, 1920x1080 px" 30 "$bin/gpu-measure" --steps $what f16 $batch $size $seconds
     done
     [ -n "$dry" ] || part "kernels, timed" 30 "$bin/gpu-time-kernels"
 }

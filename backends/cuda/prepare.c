@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Pictures go up as bytes, row behind row through the pinned memory, and kernels make inputs of them. The host waits
+ * when the pinned memory is full, and once at the end: scratch and stream see to it that pictures follow one another.
+ */
+#include <string.h>
+
+#include "backends/cuda/device.h"
+#include "backends/cuda/pictures.h"
+
+#define ALIGNMENT 256
+
+static m2s_prepare_job job_of(const m2s_prepare_request *request, const m2s_prepare_view *view)
+{
+    m2s_prepare_job job = { .row_stride_bytes = (ptrdiff_t)view->width * view->channels,
+                            .width = view->width,
+                            .height = view->height,
+                            .channels = view->channels,
+                            .x = view->x,
+                            .y = view->y,
+                            .dst_width = view->dst_width,
+                            .dst_height = view->dst_height,
+                            .input_width = request->width,
+                            .input_height = request->height,
+                            .ways = request->ways };
+
+    memcpy(job.mean, request->mean, sizeof job.mean);
+    memcpy(job.std, request->std, sizeof job.std);
+    memcpy(job.way, request->way, sizeof job.way);
+    return job;
+}
+
+static size_t picture_bytes(const m2s_prepare_view *view)
+{
+    return (size_t)view->width * (size_t)view->height * (size_t)view->channels;
+}
+
+/* Where the kernels' scratch begins: behind the picture. */
+static size_t picture_room(const m2s_prepare_view *view)
+{
+    return (picture_bytes(view) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+size_t m2s_cuda_prepare_bytes(const m2s_device *device, const m2s_prepare_request *request)
+{
+    size_t most = 0;
+
+    (void)device;
+    for (int32_t i = 0; i < request->count; i++) {
+        const m2s_prepare_view *view = &request->views[i];
+        m2s_prepare_job job = job_of(request, view);
+        size_t bytes = picture_room(view) + m2s_cuda_prepare_scratch_bytes(&job);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* *staged: bytes of the pinned memory that are on their way. */
+static m2snet_status upload_rows(m2s_device *device, const m2s_prepare_view *view, unsigned char *dst, size_t *staged,
+                                 m2snet_error *error)
+{
+    size_t row_bytes = (size_t)view->width * (size_t)view->channels;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    for (int32_t y = 0; y < view->height;) {
+        if (M2S_STAGING_BYTES - *staged < row_bytes) {
+            M2S_TRY(m2s_cuda_fail(error, m2s_cuda_synchronize(device->stream), "a picture's copy to the device"));
+            *staged = 0;
+        }
+        unsigned char *from = device->staging + *staged, *to = from;
+        for (; y < view->height && M2S_STAGING_BYTES - *staged >= row_bytes; y++) {
+            const uint8_t *row = view->row(view->user, y, to);
+            if (row != to) {
+                memcpy(to, row, row_bytes);
+            }
+            to += row_bytes;
+            *staged += row_bytes;
+        }
+        M2S_TRY(m2s_cuda_fail(error, m2s_cuda_copy_in(device->stream, dst, from, (size_t)(to - from)),
+                              "a picture's copy to the device"));
+        dst += to - from;
+    }
+fail:
+    return status;
+}
+
+m2snet_status m2s_cuda_prepare_inputs(m2s_device *device, float *inputs, const m2s_prepare_request *request,
+                                      unsigned char *scratch, m2snet_error *error)
+{
+    const m2s_cuda_call call = { .stream = device->stream,
+                                 .storage = M2SNET_DTYPE_F32,
+                                 .multiprocessors = device->properties.multiprocessors };
+    size_t numbers = 3 * (size_t)request->ways * (size_t)request->width * (size_t)request->height, staged = 0;
+    m2snet_status status = M2SNET_STATUS_OK;
+
+    pthread_mutex_lock(&device->copying);
+    for (int32_t i = 0; i < request->count; i++) {
+        const m2s_prepare_view *view = &request->views[i];
+        m2s_prepare_job job = job_of(request, view);
+        M2S_TRY(upload_rows(device, view, scratch, &staged, error));
+        job.pixels = scratch;
+        job.dst = inputs + (size_t)i * numbers;
+        M2S_TRY(
+            m2s_cuda_fail(error, m2s_cuda_prepare(&call, &job, scratch + picture_room(view)), "preparing a picture"));
+    }
+    status = m2s_cuda_fail(error, m2s_cuda_synchronize(device->stream), "preparing a picture");
+fail:
+    if (status != M2SNET_STATUS_OK) {
+        (void)m2s_cuda_synchronize(device->stream); /* the next copy has the pinned memory */
+    }
+    pthread_mutex_unlock(&device->copying);
+    return status;
+}
