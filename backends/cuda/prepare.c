@@ -7,7 +7,8 @@
 #include "backends/cuda/device.h"
 #include "backends/cuda/pictures.h"
 
-#define ALIGNMENT 256
+#define ALIGNMENT   256
+#define PIECE_BYTES ((size_t)1 << 20) /* of one copy, which goes on while the next rows come */
 
 static m2s_prepare_job job_of(const m2s_prepare_request *request, const m2s_prepare_view *view)
 {
@@ -67,7 +68,7 @@ static m2snet_status upload_rows(m2s_device *device, const m2s_prepare_view *vie
             *staged = 0;
         }
         unsigned char *from = device->staging + *staged, *to = from;
-        for (; y < view->height && M2S_STAGING_BYTES - *staged >= row_bytes; y++) {
+        for (; y < view->height && M2S_STAGING_BYTES - *staged >= row_bytes && (size_t)(to - from) < PIECE_BYTES; y++) {
             const uint8_t *row = view->row(view->user, y, to);
             if (row != to) {
                 memcpy(to, row, row_bytes);
