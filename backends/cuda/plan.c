@@ -3,10 +3,13 @@
 
 #include <string.h>
 
-#include "graph/memory_plan.h"
+#include "backends/cuda/branches.h"
 
 /* So many multiply-adds are some ten milliseconds of a device: as long as a cancel may take to be heard. */
 #define PART_MULTIPLY_ADDS ((uint64_t)200 * 1000 * 1000 * 1000)
+
+/* What steps that may run side by side may cost: more is not worth it on a device that one batch fills. */
+#define MOST_ARENA_GROWTH ((size_t)256 << 20)
 
 void m2s_cuda_plan_free(m2s_device *device, m2s_plan *plan)
 {
@@ -243,6 +246,28 @@ static m2s_block block_of(const m2s_plan *plan, const m2s_graph *graph, const in
     return (m2s_block){ value->elements * m2s_dtype_bytes(value->dtype), begin, end > begin ? end : begin, 0 };
 }
 
+/* Instead, where that costs little memory. What shares memory although it need not come one after the other does then.
+ */
+static m2snet_status place_branches(m2s_plan *plan, m2s_block *blocks, size_t count, m2snet_error *error)
+{
+    size_t bytes = 0;
+    m2s_block *apart = m2s_alloc_array(plan->memory, count, sizeof *apart);
+    m2snet_status status;
+
+    if (apart == NULL) {
+        return m2s_fail_memory(error, "a plan", count * sizeof *apart);
+    }
+    memcpy(apart, blocks, count * sizeof *apart);
+    M2S_TRY(m2s_cuda_branches_place(plan, apart, &bytes, error));
+    if (bytes <= plan->arena_bytes + MOST_ARENA_GROWTH) {
+        memcpy(blocks, apart, count * sizeof *apart);
+        plan->arena_bytes = bytes;
+    }
+fail:
+    m2s_free(plan->memory, apart);
+    return status;
+}
+
 /* Blocks: one a value, then one a step for its scratch. Steps of the liveness are node indices; those of casts are the
  * nodes that they are made for. */
 static m2snet_status place_in_arena(m2s_plan *plan, const m2s_graph *graph, m2snet_error *error)
@@ -268,6 +293,9 @@ static m2snet_status place_in_arena(m2s_plan *plan, const m2s_graph *graph, m2sn
         scratch[s] = (m2s_block){ step->step.scratch_bytes, step->node, step->node, 0 };
     }
     M2S_TRY(m2s_memory_plan(plan->memory, blocks, (int32_t)count, &plan->arena_bytes, error));
+    if (m2s_cuda_has_branches(plan)) {
+        M2S_TRY(place_branches(plan, blocks, count, error));
+    }
     for (m2s_value v = 0; v < plan->value_count; v++) {
         plan->values[v].offset = blocks[v].offset;
     }
@@ -331,9 +359,9 @@ m2snet_status m2s_cuda_plan_compile(m2s_device *device, const m2s_plan_request *
         }
     }
     plan->first_update = first_update == graph->node_count ? plan->step_count : plan->first_update;
+    cut_parts(plan);
     M2S_TRY(place_in_arena(plan, graph, error));
     M2S_TRY(take_weights(device, plan, request, error));
-    cut_parts(plan);
     M2S_TRY(m2s_cuda_fail(error, m2s_cuda_stream_create(&plan->stream), "a stream"));
     *compiled = plan;
     return M2SNET_STATUS_OK;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A compiled graph. plan.c makes it, run.c runs it. */
+ * A compiled graph. plan.c makes it, run.c runs it, branches.c captures what of it may run side by side. */
 #ifndef M2S_BACKENDS_CUDA_PLAN_H
 #define M2S_BACKENDS_CUDA_PLAN_H
 
 #include "backends/cuda/lower.h"
+#include "graph/memory_plan.h"
 
 /* Where the numbers of a value are during a run. */
 typedef enum m2s_place {
@@ -69,6 +70,7 @@ struct m2s_plan {
     unsigned char *arena; /* of the last run */
     int32_t runs_alike;   /* how many in a row had the bindings of the last one */
     bool no_graphs;       /* a capture failed: launch one by one */
+    bool in_a_row;        /* captured as launched, one step after the other */
 };
 
 m2snet_status m2s_cuda_plan_compile(m2s_device *device, const m2s_plan_request *request, m2s_plan **plan,
@@ -77,5 +79,13 @@ void m2s_cuda_plan_free(m2s_device *device, m2s_plan *plan); /* NULL is fine */
 m2snet_status m2s_cuda_plan_run(m2s_device *device, m2s_plan *plan, const m2s_run_request *request,
                                 m2snet_error *error);
 void m2s_cuda_plan_drop_graphs(m2s_plan *plan);
+
+/* ---- for a run: values have their places ---- */
+
+/* A step's arguments, with pointers. */
+void m2s_cuda_plan_arguments(const m2s_plan *plan, const m2s_plan_step *step, m2s_ref_args *args);
+/* One step, or the cast of a value that an output is; 0 or the runtime's error number. */
+int m2s_cuda_plan_launch_step(const m2s_device *device, const m2s_plan *plan, void *stream, int32_t step);
+int m2s_cuda_plan_launch_cast(const m2s_device *device, const m2s_plan *plan, void *stream, m2s_value value);
 
 #endif

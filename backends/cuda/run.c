@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "backends/cuda/branches.h"
 #include "backends/cuda/cast.h"
-#include "backends/cuda/plan.h"
 #include "backends/cuda/updates.h"
 
 #define BINDING_ALIGNMENT 16 /* of the kernels' widest access */
@@ -111,7 +111,7 @@ static bool casts_alike(const m2s_plan *plan, unsigned char *const *last)
 
 /* ---- launching ---- */
 
-static void set_pointers(const m2s_plan *plan, const m2s_plan_step *step, m2s_ref_args *args)
+void m2s_cuda_plan_arguments(const m2s_plan *plan, const m2s_plan_step *step, m2s_ref_args *args)
 {
     *args = step->step.args;
     for (int32_t i = 0; i < args->in_count; i++) {
@@ -123,6 +123,16 @@ static void set_pointers(const m2s_plan *plan, const m2s_plan_step *step, m2s_re
         args->out[i] = plan->values[step->out[i]].data;
     }
     args->scratch = step->step.scratch_bytes != 0 ? plan->arena + step->scratch_offset : NULL;
+}
+
+int m2s_cuda_plan_launch_step(const m2s_device *device, const m2s_plan *plan, void *stream, int32_t step)
+{
+    const m2s_step *launched = &plan->steps[step].step;
+    m2s_ref_args args;
+    const m2s_cuda_call call = { &args, stream, launched->storage, device->properties.multiprocessors };
+
+    m2s_cuda_plan_arguments(plan, &plan->steps[step], &args);
+    return launched->launch(launched, &call);
 }
 
 /* Steps [begin, end): updates of state wait for each other and go in groups, where nothing is timed. */
@@ -138,7 +148,7 @@ static int launch_steps(const run *r, void *stream, int32_t begin, int32_t end, 
     for (int32_t s = begin; s < end && number == 0; s++) {
         m2s_plan_step *step = &plan->steps[s];
         *failed = s;
-        set_pointers(plan, step, &args);
+        m2s_cuda_plan_arguments(plan, step, &args);
         call.storage = step->step.storage;
         if (events != NULL) {
             number = m2s_cuda_event_record(events[s], stream);
@@ -155,19 +165,22 @@ static int launch_steps(const run *r, void *stream, int32_t begin, int32_t end, 
     return number == 0 ? m2s_cuda_updates_launch(&call, &updates) : number;
 }
 
+int m2s_cuda_plan_launch_cast(const m2s_device *device, const m2s_plan *plan, void *stream, m2s_value value)
+{
+    const m2s_plan_value *cast = &plan->values[value];
+    const m2s_cuda_call call = { NULL, stream, plan->storage, device->properties.multiprocessors };
+
+    return m2s_cuda_cast(&call, cast->given, M2SNET_DTYPE_F32, cast->data, cast->dtype, (int64_t)cast->elements);
+}
+
 /* Outputs that were made in 16 bits, to the caller. */
 static int launch_casts(const run *r, void *stream)
 {
     const m2s_plan *plan = r->plan;
-    const m2s_cuda_call call = { NULL, stream, plan->storage, r->device->properties.multiprocessors };
     int error = 0;
 
     for (m2s_value v = 0; v < plan->value_count && error == 0; v++) {
-        const m2s_plan_value *value = &plan->values[v];
-        if (value->cast) {
-            error = m2s_cuda_cast(&call, value->given, M2SNET_DTYPE_F32, value->data, value->dtype,
-                                  (int64_t)value->elements);
-        }
+        error = plan->values[v].cast ? m2s_cuda_plan_launch_cast(r->device, plan, stream, v) : 0;
     }
     return error;
 }
@@ -192,26 +205,48 @@ static m2snet_status launch_part(run *r, void *stream, int32_t begin, int32_t en
     return m2s_cuda_fail(error, number, "a plan");
 }
 
-/* Captures a part. A failure is no failure of the run: it goes on without graphs. */
+/* Captures a part, on the plan's stream: as a graph of its steps where that is wanted, else in a row. */
+static m2snet_status capture(run *r, m2s_plan_part *part, int32_t begin, m2snet_error *error)
+{
+    m2s_plan *plan = r->plan;
+    bool branches = !plan->in_a_row && m2s_cuda_has_branches(plan);
+    m2s_branches_size size = { 0 };
+    m2snet_status status = m2s_cuda_fail(error, m2s_cuda_capture_begin(plan->stream), "a capture");
+
+    if (status != M2SNET_STATUS_OK) {
+        return status;
+    }
+    status = branches ? m2s_cuda_branches_launch(r->device, plan, &size, error)
+                      : launch_part(r, plan->stream, begin, part->end, NULL, error);
+    int number = m2s_cuda_capture_end(plan->stream, &part->graph);
+    status = status == M2SNET_STATUS_OK ? m2s_cuda_fail(error, number, "a capture") : status;
+    if (status != M2SNET_STATUS_OK) {
+        m2s_cuda_graph_destroy(part->graph);
+        part->graph = NULL;
+    } else if (branches) {
+        m2s_log_write(r->device->host.log, M2SNET_LOG_DEBUG,
+                      "cuda: a graph of %d launches, at most %d of them one after the other", size.launches,
+                      size.chain);
+    }
+    return status;
+}
+
+/* A failure is no failure of the run: it goes on in a row, and then without graphs. */
 static void capture_part(run *r, m2s_plan_part *part, int32_t begin)
 {
     m2s_plan *plan = r->plan;
     m2snet_error error;
-    m2snet_status status;
+    m2snet_status status = capture(r, part, begin, &error);
 
-    if (m2s_cuda_capture_begin(plan->stream) != 0) {
-        plan->no_graphs = true;
-        return;
+    if (status != M2SNET_STATUS_OK && !plan->in_a_row && m2s_cuda_has_branches(plan)) {
+        m2s_log_write(r->device->host.log, M2SNET_LOG_WARNING, "cuda: steps go in a row (%s)", error.message);
+        plan->in_a_row = true;
+        status = capture(r, part, begin, &error);
     }
-    status = launch_part(r, plan->stream, begin, part->end, NULL, &error);
-    int number = m2s_cuda_capture_end(plan->stream, &part->graph);
-    if (status != M2SNET_STATUS_OK || number != 0) {
-        char text[128];
+    if (status != M2SNET_STATUS_OK) {
         plan->no_graphs = true;
-        m2s_cuda_graph_destroy(part->graph);
-        part->graph = NULL;
         m2s_log_write(r->device->host.log, M2SNET_LOG_WARNING, "cuda: no graph (%s): launches go one by one",
-                      status != M2SNET_STATUS_OK ? error.message : m2s_cuda_error_name(number, text));
+                      error.message);
     }
 }
 

@@ -57,6 +57,17 @@ int m2s_cuda_is_captured(void *stream, bool *captured);
 int m2s_cuda_capture_begin(void *stream);
 /* Ends the capture in any case; *graph can be launched any number of times, on any stream of the device. */
 int m2s_cuda_capture_end(void *stream, void **graph);
+
+/* What is captured next comes after what was captured last, unless the two of these say otherwise. */
+#define M2S_CUDA_MOST_FRONT 8
+typedef struct m2s_cuda_front {
+    void *node[M2S_CUDA_MOST_FRONT]; /* of the graph: what the next launch on the stream comes after */
+    int nodes, launches;             /* launches: captured so far, with copies and fills */
+} m2s_cuda_front;
+int m2s_cuda_capture_front(void *stream, m2s_cuda_front *front);
+/* The next launch comes after these and no others; none of them: it may be the first. */
+int m2s_cuda_capture_after(void *stream, void *const *nodes, int count);
+
 int m2s_cuda_graph_launch(void *stream, void *graph);
 void m2s_cuda_graph_destroy(void *graph); /* NULL is fine */
 

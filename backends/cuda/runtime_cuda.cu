@@ -156,6 +156,49 @@ int m2s_cuda_capture_end(void *stream, void **graph)
     return error;
 }
 
+int m2s_cuda_capture_front(void *stream, m2s_cuda_front *front)
+{
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    cudaGraph_t graph = nullptr;
+    const cudaGraphNode_t *nodes = nullptr;
+    size_t count = 0, all = 0;
+#if CUDART_VERSION >= 13000
+    /* Asked for and not kept: without it the full order of two launches is what an edge means. */
+    const cudaGraphEdgeData *edges = nullptr;
+    int error = result(cudaStreamGetCaptureInfo(stream_of(stream), &status, nullptr, &graph, &nodes, &edges, &count));
+#else
+    int error = result(cudaStreamGetCaptureInfo_v2(stream_of(stream), &status, nullptr, &graph, &nodes, &count));
+#endif
+
+    front->nodes = front->launches = 0;
+    if (error == 0 && (status != cudaStreamCaptureStatusActive || count > M2S_CUDA_MOST_FRONT)) {
+        error = static_cast<int>(cudaErrorStreamCaptureUnsupported);
+    }
+    if (error != 0) {
+        return error;
+    }
+    for (size_t i = 0; i < count; i++) {
+        front->node[i] = nodes[i];
+    }
+    error = result(cudaGraphGetNodes(graph, nullptr, &all));
+    front->nodes = static_cast<int>(count);
+    front->launches = static_cast<int>(all);
+    return error;
+}
+
+int m2s_cuda_capture_after(void *stream, void *const *nodes, int count)
+{
+    cudaGraphNode_t *given = reinterpret_cast<cudaGraphNode_t *>(const_cast<void **>(nodes));
+    const size_t all = static_cast<size_t>(count);
+
+#if CUDART_VERSION >= 13000
+    return result(
+        cudaStreamUpdateCaptureDependencies(stream_of(stream), given, nullptr, all, cudaStreamSetCaptureDependencies));
+#else
+    return result(cudaStreamUpdateCaptureDependencies(stream_of(stream), given, all, cudaStreamSetCaptureDependencies));
+#endif
+}
+
 int m2s_cuda_graph_launch(void *stream, void *graph)
 {
     return result(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(stream)));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The stand-in for the CUDA runtime: one device made of host memory. Kernels run at once, in the calling thread; a
- * captured graph is a list of launches and copies that is run through at each launch of it. Streams that a test makes
+ * captured graph is launches and copies, each with those that it comes after, and is run through at each launch of it:
+ * in an order that its edges allow and that is as far as can be from that of the capture, so that a missing edge shows.
+ * Streams that a test makes
  * (m2s_cuda_host_stream) are late: they keep what they are given until somebody waits for it.
  *
  * With M2SNET_CUDA_FAIL_AT=N in the environment the N-th call that can fail does, as an allocation that finds no memory
@@ -28,6 +30,9 @@ typedef struct stream stream;
 
 typedef struct item {
     struct item *next;
+    struct item **after; /* of a graph: what must be done first */
+    int after_count;
+    bool done;         /* while a graph is put in order */
     const list *graph; /* a launch of it, or */
     stream *awaited;   /* a wait until it has done so many items, or */
     long place;
@@ -43,6 +48,9 @@ typedef struct item {
 
 struct list {
     item *first, **last;
+    int count;
+    item **front; /* of a graph that is being captured: what its next item comes after */
+    int front_count;
 };
 
 struct stream {
@@ -229,6 +237,38 @@ static void advance(stream *s, long to)
     }
 }
 
+/* What comes next comes after these. False: no memory. */
+static bool set_front(list *capture, void *const *nodes, int count)
+{
+    item **front = malloc(((size_t)count + 1) * sizeof *front);
+
+    if (front == NULL) {
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        front[i] = nodes[i];
+    }
+    free(capture->front);
+    capture->front = front;
+    capture->front_count = count;
+    return true;
+}
+
+/* The item comes after the front, and is the front then. */
+static bool take_front(list *capture, item *added)
+{
+    void *node = added;
+
+    added->after = capture->front;
+    added->after_count = capture->front_count;
+    capture->front = NULL;
+    if (!set_front(capture, &node, 1)) {
+        capture->front = added->after;
+        return false;
+    }
+    return true;
+}
+
 /* Runs what is given; keeps a copy of it while the stream is captured, or late. */
 static int submit(void *on, const item *what, const void *body, size_t body_bytes)
 {
@@ -246,10 +286,15 @@ static int submit(void *on, const item *what, const void *body, size_t body_byte
     if (body_bytes != 0) {
         memcpy(kept->body, body, body_bytes);
     }
+    if (s->capture != NULL && !take_front(s->capture, kept)) {
+        free(kept);
+        return M2S_CUDA_ERROR_MEMORY;
+    }
     if (s->capture != NULL || s->late) {
         list *to = s->capture != NULL ? s->capture : &s->waiting;
         *to->last = kept;
         to->last = &kept->next;
+        to->count++;
         s->submitted += s->capture == NULL;
         return 0;
     }
@@ -382,6 +427,68 @@ int m2s_cuda_capture_begin(void *on)
     return 0;
 }
 
+static bool may_run(const item *i)
+{
+    bool ready = !i->done;
+
+    for (int k = 0; k < i->after_count && ready; k++) {
+        ready = i->after[k]->done;
+    }
+    return ready;
+}
+
+/* The latest item that may run goes first. False: no memory. */
+static bool put_in_order(list *graph)
+{
+    int count = graph->count, taken = 0;
+    item **items = malloc(((size_t)count + 1) * sizeof *items);
+
+    if (items == NULL) {
+        return false;
+    }
+    for (item *i = graph->first; i != NULL; i = i->next) {
+        items[taken++] = i;
+    }
+    graph->first = NULL;
+    graph->last = &graph->first;
+    for (taken = 0; taken < count; taken++) {
+        int k = count - 1;
+        while (!may_run(items[k])) {
+            k--;
+        }
+        items[k]->done = true;
+        items[k]->next = NULL;
+        *graph->last = items[k];
+        graph->last = &items[k]->next;
+    }
+    free(items);
+    return true;
+}
+
+int m2s_cuda_capture_front(void *on, m2s_cuda_front *front)
+{
+    const list *capture = stream_of(on)->capture;
+
+    front->nodes = front->launches = 0;
+    if (capture == NULL || capture->front_count > M2S_CUDA_MOST_FRONT) {
+        return ERROR_CAPTURE;
+    }
+    for (int i = 0; i < capture->front_count; i++) {
+        front->node[i] = capture->front[i];
+    }
+    front->nodes = capture->front_count;
+    front->launches = capture->count;
+    return 0;
+}
+
+int m2s_cuda_capture_after(void *on, void *const *nodes, int count)
+{
+    list *capture = stream_of(on)->capture;
+    int error = capture != NULL ? failure(ERROR_CAPTURE) : ERROR_CAPTURE;
+
+    return error != 0 ? error : set_front(capture, nodes, count) ? 0 : M2S_CUDA_ERROR_MEMORY;
+}
+
 int m2s_cuda_capture_end(void *on, void **graph)
 {
     stream *s = on;
@@ -389,6 +496,9 @@ int m2s_cuda_capture_end(void *on, void **graph)
     *graph = s->capture;
     s->capture = NULL;
     int error = *graph != NULL ? failure(ERROR_CAPTURE) : ERROR_CAPTURE;
+    if (error == 0 && !put_in_order(*graph)) {
+        error = M2S_CUDA_ERROR_MEMORY;
+    }
     if (error != 0) {
         m2s_cuda_graph_destroy(*graph);
         *graph = NULL;
@@ -412,8 +522,10 @@ void m2s_cuda_graph_destroy(void *graph)
     }
     for (item *i = kept->first, *next; i != NULL; i = next) {
         next = i->next;
+        free(i->after);
         free(i);
     }
+    free(kept->front);
     give_back(kept);
 }
 

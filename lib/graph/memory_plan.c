@@ -20,13 +20,23 @@ static int larger_first(const void *a, const void *b)
     return p->index < q->index ? -1 : 1;
 }
 
-static bool alive_together(const m2s_block *a, const m2s_block *b)
+static bool alive_together(const void *user, int32_t a, int32_t b)
 {
-    return a->first <= b->last && b->first <= a->last;
+    const m2s_block *blocks = user;
+
+    return blocks[a].first <= blocks[b].last && blocks[b].first <= blocks[a].last;
 }
 
 m2snet_status m2s_memory_plan(m2s_memory *memory, m2s_block *blocks, int32_t count, size_t *arena_bytes,
                               m2snet_error *error)
+{
+    const m2s_memory_rule rule = { alive_together, blocks };
+
+    return m2s_memory_plan_by(memory, blocks, count, &rule, arena_bytes, error);
+}
+
+m2snet_status m2s_memory_plan_by(m2s_memory *memory, m2s_block *blocks, int32_t count, const m2s_memory_rule *rule,
+                                 size_t *arena_bytes, m2snet_error *error)
 {
     m2snet_status status = M2SNET_STATUS_OK;
     sorted_block *sorted = m2s_alloc_array(memory, (size_t)count, sizeof *sorted);
@@ -65,7 +75,7 @@ m2snet_status m2s_memory_plan(m2s_memory *memory, m2s_block *blocks, int32_t cou
         }
         for (int32_t k = 0; k < placed_count; k++) {
             const m2s_block *other = &blocks[placed[k].index];
-            if (!alive_together(block, other)) {
+            if (!rule->together(rule->user, sorted[i].index, placed[k].index)) {
                 continue;
             }
             if (other->offset > busy_until) {

@@ -4,6 +4,7 @@
  * backend that M2SNET_TEST_BACKEND names (else cpu). gpu-measure [--steps] [--search] network|step|predict|predict-host
  * f32|f16|bf16|tf32 BATCH SIZE [SECONDS] prints: what, precision, batch, size, the median and the least milliseconds of
  * a run, pictures a second; with --steps also where the time goes, for predictions what a picture's parts take.
+ * A network's lines also say how many launches its graph has, and how many of them lie one after the other.
  * --search: a network's convolutions are chosen by measurement. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -119,6 +120,16 @@ static void measure(m2s_program *program, m2s_buffer *arena)
     }
 }
 
+/* What the backend says of its graphs. */
+static void print_line(void *user, m2snet_log_level level, const char *text)
+{
+    (void)user;
+    (void)level;
+    if (strstr(text, "graph of") != NULL || strstr(text, "in a row") != NULL || strstr(text, "no graph") != NULL) {
+        printf("    %s\n", text);
+    }
+}
+
 static void measure_network(void)
 {
     m2snet_context_options options;
@@ -137,6 +148,8 @@ static void measure_network(void)
     m2s_cuda_options_default(&cuda);
     cuda.search = job.search;
     options.cuda = &cuda;
+    options.log = print_line;
+    options.log_level = M2SNET_LOG_DEBUG;
     options.backend = network_backend("cpu");
     expect_ok(m2s_context_create(&options, &context, &error), &error);
     m2s_store *store = network_weights(&context->memory, &config, RECIPE_PARITY);

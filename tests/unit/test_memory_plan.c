@@ -104,6 +104,47 @@ static void test_random_lifetimes(void **unused)
     assert_int_equal(atomic_load(&memory.used_bytes), 0);
 }
 
+#define RELATED 60
+
+static bool are_related(const void *user, int32_t a, int32_t b)
+{
+    return ((const bool(*)[RELATED])user)[a][b];
+}
+
+/* Lives that are no stretches of time: any pairs may be alive together. */
+static void test_rule(void **unused)
+{
+    static bool related[RELATED][RELATED];
+    m2s_block blocks[RELATED];
+    unsigned long long state = 5;
+    const m2s_memory_rule rule = { are_related, related };
+    m2s_memory memory;
+
+    (void)unused;
+    m2s_memory_init(&memory, NULL, 0);
+    for (int round = 0; round < 50; round++) {
+        size_t arena, all = 0;
+        for (int32_t i = 0; i < RELATED; i++) {
+            blocks[i] = (m2s_block){ .bytes = (size_t)draw(&state, 0, 5000) };
+            all += round_up(blocks[i].bytes);
+            for (int32_t j = 0; j < i; j++) {
+                related[i][j] = related[j][i] = draw(&state, 0, 9) < round / 5;
+            }
+        }
+        assert_int_equal(m2s_memory_plan_by(&memory, blocks, RELATED, &rule, &arena, NULL), M2SNET_STATUS_OK);
+        assert_true(arena < all);
+        for (int32_t i = 0; i < RELATED; i++) {
+            assert_true(blocks[i].offset % M2S_ALIGNMENT == 0 && blocks[i].offset + blocks[i].bytes <= arena);
+            for (int32_t j = 0; j < i; j++) {
+                const m2s_block *a = &blocks[i], *b = &blocks[j];
+                assert_true(!related[i][j] || a->bytes == 0 || b->bytes == 0 || a->offset + a->bytes <= b->offset ||
+                            b->offset + b->bytes <= a->offset);
+            }
+        }
+    }
+    assert_int_equal(atomic_load(&memory.used_bytes), 0);
+}
+
 static void test_small_plans(void **unused)
 {
     m2s_memory memory;
@@ -179,10 +220,8 @@ static void test_last_use(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_lifetimes),
-        cmocka_unit_test(test_small_plans),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_last_use),
+        cmocka_unit_test(test_random_lifetimes), cmocka_unit_test(test_rule),     cmocka_unit_test(test_small_plans),
+        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_last_use),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
