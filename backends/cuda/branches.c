@@ -229,10 +229,11 @@ static m2snet_status launch_all(const m2s_device *device, m2s_plan *plan, const 
 
     for (int32_t s = 0; s < order->steps; s++) {
         bool is_step = s < plan->step_count;
+        int beside = 0;
         const char *name = is_step ? plan->steps[s].name : "the cast of an output";
         number = go_behind(plan->stream, order, endings, s, &endings[s].chain);
         if (is_step && number == 0) {
-            number = m2s_cuda_plan_launch_step(device, plan, plan->stream, s);
+            number = m2s_cuda_plan_launch_step(device, plan, plan->stream, s, &beside);
         } else if (number == 0) {
             do {
                 cast++;
@@ -241,7 +242,7 @@ static m2snet_status launch_all(const m2s_device *device, m2s_plan *plan, const 
         }
         number = number == 0 ? m2s_cuda_capture_front(plan->stream, &endings[s].front) : number;
         M2S_TRY(m2s_cuda_fail(error, number, name));
-        endings[s].chain += endings[s].front.launches - size->launches;
+        endings[s].chain += endings[s].front.launches - size->launches - beside;
         size->launches = endings[s].front.launches;
         size->chain = endings[s].chain > size->chain ? endings[s].chain : size->chain;
     }

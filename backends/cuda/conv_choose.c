@@ -145,7 +145,9 @@ fail:
 
 static m2s_cuda_call call_of(const m2s_conv_chooser *c, const m2s_prepared_conv *conv)
 {
-    return (m2s_cuda_call){ NULL, c->stream, conv->problem.storage, c->settings.multiprocessors };
+    return (m2s_cuda_call){ .stream = c->stream,
+                            .storage = conv->problem.storage,
+                            .multiprocessors = c->settings.multiprocessors };
 }
 
 /* Whether it works. */

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "backends/cuda/cast.h"
+#include "backends/cuda/fork.h"
 #include "backends/cuda/moves.h"
 
 /* ---- which kernel ---- */
@@ -273,6 +274,12 @@ static void *group_of(const void *data, int32_t g, int32_t width, m2snet_dtype s
     return (unsigned char *)(uintptr_t)data + (size_t)(g * width) * m2s_dtype_bytes(storage);
 }
 
+/* A group's own piece of a part, or all groups' where they come one after the other. */
+static void *part_of_group(const m2s_step *step, const m2s_cuda_call *call, int32_t part, int32_t g)
+{
+    return (unsigned char *)part_at(step, call, part) + (size_t)g * step->next_part[part - 2];
+}
+
 static int launch_res2_conv(const m2s_step *step, const m2s_cuda_call *call, int32_t g, void *y, void *s)
 {
     const m2s_ref_args *args = call->args;
@@ -280,11 +287,11 @@ static int launch_res2_conv(const m2s_step *step, const m2s_cuda_call *call, int
                            .y = s,
                            .weights = (void *)(uintptr_t)args->in[1 + 2 * g],
                            .bias = args->in[2 + 2 * g],
-                           .workspace = part_at(step, call, 2) };
+                           .workspace = part_of_group(step, call, 2, g) };
     int error = 0;
 
     if (step->packs_weights) {
-        data.weights = part_at(step, call, 3);
+        data.weights = part_of_group(step, call, 3, g);
         error = m2s_cuda_pack_weights(call, data.weights, args->in[1 + 2 * g], args->in_shape[1 + 2 * g]);
     }
     return error == 0 ? step->conv[g]->launch(step->conv[g], call, &data) : error;
@@ -297,16 +304,11 @@ static size_t group_bytes(m2s_shape shape, int32_t wide, m2snet_dtype storage)
     return round_up(stored_bytes(shape, storage));
 }
 
-/* Zeros in the channels that fill a group up: times the weights' zeros they count for nothing, which noise may not. */
-static int clear_filling(const m2s_step *step, const m2s_cuda_call *call)
+/* How many channels fill a group up. They are zeros: times the weights' zeros they count for nothing, which noise may
+ * not. */
+static int32_t filling_of(const m2s_step *step)
 {
-    const m2s_ref_args *args = call->args;
-    size_t groups = step->attrs.stage != 0 ? M2S_STEP_CONVS : 1;
-
-    return step->wide * 4 == args->in_shape[0].c
-               ? 0
-               : m2s_cuda_fill(call->stream, part_at(step, call, 0), 0,
-                               groups * group_bytes(args->in_shape[0], step->wide, call->storage));
+    return step->wide - (int32_t)step->args.in_shape[0].c / 4;
 }
 
 /* Parts of its scratch: a group's input, its result, workspace, packed weights. Between two convolutions one launch
@@ -318,11 +320,14 @@ static int launch_res2(const m2s_step *step, const m2s_cuda_call *call)
     m2s_shape out = args->out_shape[0];
     int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c, wide = step->wide;
     void *y = part_at(step, call, 0), *s = part_at(step, call, 1);
-    m2s_channel_moves moves = { .n = out.n, .h = out.h, .w = out.w, .channels = width, .count = 1 };
-    int error = clear_filling(step, call);
+    m2s_channel_moves moves = {
+        .n = out.n, .h = out.h, .w = out.w, .channels = width, .filling = filling_of(step), .count = 1
+    };
 
-    moves.move[0] = (m2s_channel_move){ .dst = y, .src = src, .dst_pixel = wide, .src_pixel = all };
-    error = error == 0 ? m2s_cuda_move_channels(call, &moves) : error;
+    moves.move[0] =
+        (m2s_channel_move){ .dst = y, .src = src, .dst_pixel = wide, .src_pixel = all, .filled = moves.filling };
+    int error = m2s_cuda_move_channels(call, &moves);
+    moves.filling = 0; /* it stays */
     moves.count = 2;
     for (int32_t g = 0; g < M2S_STEP_CONVS && error == 0; g++) {
         bool last = g == M2S_STEP_CONVS - 1;
@@ -351,7 +356,9 @@ static int launch_res2_stage(const m2s_step *step, const m2s_cuda_call *call)
     m2s_shape in = args->in_shape[0], out = args->out_shape[0];
     int32_t width = (int32_t)out.c / 4, all = (int32_t)out.c, wide = step->wide;
     size_t y_bytes = group_bytes(in, wide, call->storage), s_bytes = group_bytes(out, wide, call->storage);
-    m2s_channel_moves before = { .n = in.n, .h = in.h, .w = in.w, .channels = width, .count = M2S_STEP_CONVS };
+    m2s_channel_moves before = {
+        .n = in.n, .h = in.h, .w = in.w, .channels = width, .filling = filling_of(step), .count = M2S_STEP_CONVS
+    };
     m2s_channel_moves after = { .n = out.n,
                                 .h = out.h,
                                 .w = out.w,
@@ -361,13 +368,15 @@ static int launch_res2_stage(const m2s_step *step, const m2s_cuda_call *call)
                                 .src_w = (int32_t)in.w,
                                 .stride = step->attrs.stride };
     unsigned char *y = part_at(step, call, 0), *s = part_at(step, call, 1);
+    m2s_fork fork;
     int error;
 
     for (int32_t g = 0; g < M2S_STEP_CONVS; g++) {
         before.move[g] = (m2s_channel_move){ .dst = y + (size_t)g * y_bytes,
                                              .src = group_of(src, g, width, call->storage),
                                              .dst_pixel = wide,
-                                             .src_pixel = all };
+                                             .src_pixel = all,
+                                             .filled = before.filling };
         after.move[g] = (m2s_channel_move){ .dst = group_of(args->out[0], g, width, call->storage),
                                             .src = s + (size_t)g * s_bytes,
                                             .dst_pixel = all,
@@ -378,11 +387,13 @@ static int launch_res2_stage(const m2s_step *step, const m2s_cuda_call *call)
                                         .dst_pixel = all,
                                         .src_pixel = all,
                                         .averaged = true };
-    error = clear_filling(step, call);
-    error = error == 0 ? m2s_cuda_move_channels(call, &before) : error;
+    error = m2s_cuda_move_channels(call, &before);
+    error = error == 0 ? m2s_cuda_fork(call, &fork) : error;
     for (int32_t g = 0; g < M2S_STEP_CONVS && error == 0; g++) {
-        error = launch_res2_conv(step, call, g, y + (size_t)g * y_bytes, s + (size_t)g * s_bytes);
+        error = g > 0 ? m2s_cuda_fork_next(call, &fork) : 0;
+        error = error == 0 ? launch_res2_conv(step, call, g, y + (size_t)g * y_bytes, s + (size_t)g * s_bytes) : error;
     }
+    error = error == 0 ? m2s_cuda_fork_join(call, &fork) : error;
     return error == 0 ? m2s_cuda_move_channels(call, &after) : error;
 }
 
@@ -427,8 +438,12 @@ static m2snet_status lower_res2(m2s_device *device, const m2s_graph *graph, cons
     size_t groups = step->attrs.stage != 0 ? M2S_STEP_CONVS : 1;
     add_part(step, 0, groups * round_up(stored_bytes(in, storage)));
     add_part(step, 1, groups * round_up(stored_bytes(out, storage)));
-    add_part(step, 2, workspace);
-    add_part(step, 3, step->packs_weights ? weights_bytes : 0);
+    workspace = round_up(workspace);
+    weights_bytes = step->packs_weights ? round_up(weights_bytes) : 0;
+    add_part(step, 2, groups * workspace);
+    add_part(step, 3, groups * weights_bytes);
+    step->next_part[0] = groups > 1 ? workspace : 0;
+    step->next_part[1] = groups > 1 ? weights_bytes : 0;
 fail:
     return status;
 }

@@ -21,6 +21,7 @@ struct m2s_step {
     size_t scratch_bytes;
     size_t part[4];                /* where parts of the scratch begin */
     m2s_layout layout[M2S_MAX_IN]; /* what the step wants of inputs that are constant */
+    size_t next_part[2];           /* res2_groups: from a group's workspace, and packed weights, to the next one's */
     int32_t wide;                  /* res2_groups: channels of a group, with those that fill it up */
     bool packs_weights;            /* weights come as (o, i, kh, kw) in F32 and are packed on each run */
 };

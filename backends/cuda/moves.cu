@@ -36,11 +36,20 @@ template <class T> struct move_rule {
         int k = 0, channel = p.channel;
         float value[WIDTH], more[WIDTH];
 
-        while (channel >= moves.channels) {
-            channel -= moves.channels;
+        while (channel >= moves.channels + moves.filling) {
+            channel -= moves.channels + moves.filling;
             k++;
         }
         const m2s_channel_move &m = moves.move[k];
+        if (channel >= moves.channels) {
+            if (channel < moves.channels + m.filled) {
+                for (int j = 0; j < WIDTH; j++) {
+                    value[j] = 0.0f;
+                }
+                m2s_store<WIDTH>(static_cast<T *>(m.dst) + p.pixel * m.dst_pixel + channel, value);
+            }
+            return;
+        }
         const T *src = static_cast<const T *>(m.src) + channel;
         if (m.averaged) {
             average<WIDTH>(p, src, m.src_pixel, value);
@@ -60,8 +69,8 @@ template <class T> struct move_rule {
 extern "C" int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_channel_moves *moves)
 {
     const void *places[3 * M2S_MOST_MOVES];
-    int64_t counts[1 + 3 * M2S_MOST_MOVES] = { moves->channels };
-    const m2s_shape shape = { { moves->n, moves->h, moves->w, moves->count * moves->channels } };
+    int64_t counts[2 + 3 * M2S_MOST_MOVES] = { moves->channels, moves->filling };
+    const m2s_shape shape = { { moves->n, moves->h, moves->w, moves->count * (moves->channels + moves->filling) } };
     int count = 0;
 
     for (int k = 0; k < moves->count; k++) {
@@ -70,12 +79,12 @@ extern "C" int m2s_cuda_move_channels(const m2s_cuda_call *call, const m2s_chann
         const int64_t pixels[3] = { m->dst_pixel, m->src_pixel, m->addend_pixel };
         for (int i = 0; i < 3; i++, count++) {
             places[count] = of[i];
-            counts[1 + count] = pixels[i];
+            counts[2 + count] = pixels[i];
         }
     }
     return m2s_with_storage(call, [&](auto zero) {
         using T = decltype(zero);
-        return m2s_with_width<T>(m2s_width_of(sizeof(T), counts, 1 + count, places, count), [&](auto width) {
+        return m2s_with_width<T>(m2s_width_of(sizeof(T), counts, 2 + count, places, count), [&](auto width) {
             return m2s_launch_pixels<decltype(width)::value>(call, move_rule<T>{ *moves }, shape);
         });
     });

@@ -11,7 +11,8 @@ extern "C" {
 #endif
 
 /* One launch for up to four moves of `channels` channels each, to the pixels of (n, h, w): dst[p][c] = src[p][c]
- * (+ addend[p][c]), of the storage type; from a pixel to the next are so many numbers. addend may be NULL. averaged:
+ * (+ addend[p][c]), of the storage type; from a pixel to the next are so many numbers. addend may be NULL. filled: so
+ * many zeros come behind the channels in dst, at most the moves' `filling`. averaged:
  * src is (n, src_h, src_w), and dst gets the sum over the 3 x 3 window around (stride y, stride x), / 9, zeros outside.
  */
 #define M2S_MOST_MOVES 4
@@ -19,13 +20,13 @@ extern "C" {
 typedef struct m2s_channel_move {
     void *dst;
     const void *src, *addend;
-    int32_t dst_pixel, src_pixel, addend_pixel;
+    int32_t dst_pixel, src_pixel, addend_pixel, filled;
     bool averaged;
 } m2s_channel_move;
 
 typedef struct m2s_channel_moves {
     int64_t n, h, w;
-    int32_t channels, count;
+    int32_t channels, filling, count;
     m2s_channel_move move[M2S_MOST_MOVES];
     int32_t src_h, src_w, stride; /* of averages */
 } m2s_channel_moves;

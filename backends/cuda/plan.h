@@ -84,8 +84,8 @@ void m2s_cuda_plan_drop_graphs(m2s_plan *plan);
 
 /* A step's arguments, with pointers. */
 void m2s_cuda_plan_arguments(const m2s_plan *plan, const m2s_plan_step *step, m2s_ref_args *args);
-/* One step, or the cast of a value that an output is; 0 or the runtime's error number. */
-int m2s_cuda_plan_launch_step(const m2s_device *device, const m2s_plan *plan, void *stream, int32_t step);
+/* One step, or the cast of a value that an output is; 0 or the runtime's error number. beside: m2s_cuda_call's. */
+int m2s_cuda_plan_launch_step(const m2s_device *device, const m2s_plan *plan, void *stream, int32_t step, int *beside);
 int m2s_cuda_plan_launch_cast(const m2s_device *device, const m2s_plan *plan, void *stream, m2s_value value);
 
 #endif

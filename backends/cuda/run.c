@@ -125,11 +125,11 @@ void m2s_cuda_plan_arguments(const m2s_plan *plan, const m2s_plan_step *step, m2
     args->scratch = step->step.scratch_bytes != 0 ? plan->arena + step->scratch_offset : NULL;
 }
 
-int m2s_cuda_plan_launch_step(const m2s_device *device, const m2s_plan *plan, void *stream, int32_t step)
+int m2s_cuda_plan_launch_step(const m2s_device *device, const m2s_plan *plan, void *stream, int32_t step, int *beside)
 {
     const m2s_step *launched = &plan->steps[step].step;
     m2s_ref_args args;
-    const m2s_cuda_call call = { &args, stream, launched->storage, device->properties.multiprocessors };
+    const m2s_cuda_call call = { &args, stream, launched->storage, device->properties.multiprocessors, beside };
 
     m2s_cuda_plan_arguments(plan, &plan->steps[step], &args);
     return launched->launch(launched, &call);
@@ -140,7 +140,7 @@ static int launch_steps(const run *r, void *stream, int32_t begin, int32_t end, 
 {
     const m2s_plan *plan = r->plan;
     m2s_ref_args args;
-    m2s_cuda_call call = { &args, stream, M2SNET_DTYPE_F32, r->device->properties.multiprocessors };
+    m2s_cuda_call call = { &args, stream, M2SNET_DTYPE_F32, r->device->properties.multiprocessors, NULL };
     m2s_updates updates;
     int number = 0;
 
@@ -168,7 +168,7 @@ static int launch_steps(const run *r, void *stream, int32_t begin, int32_t end, 
 int m2s_cuda_plan_launch_cast(const m2s_device *device, const m2s_plan *plan, void *stream, m2s_value value)
 {
     const m2s_plan_value *cast = &plan->values[value];
-    const m2s_cuda_call call = { NULL, stream, plan->storage, device->properties.multiprocessors };
+    const m2s_cuda_call call = { NULL, stream, plan->storage, device->properties.multiprocessors, NULL };
 
     return m2s_cuda_cast(&call, cast->given, M2SNET_DTYPE_F32, cast->data, cast->dtype, (int64_t)cast->elements);
 }

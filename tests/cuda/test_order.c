@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The order of steps from the memory that they touch: random lists, against all pairs; and captured with no more than
- * the edges that it says, in the place of one after the other. */
+ * the edges that it says, in the place of one after the other; and the branches of one
+ * step. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/cuda/fork.h"
 #include "backends/cuda/order.h"
 #include "backends/cuda/runtime.h"
 #include "common/check.h"
@@ -216,6 +218,80 @@ static void check_run(const world *w, const list *l, const m2s_order *order, int
     *edges += count;
 }
 
+/* ---- branches of one step ---- */
+
+static int copy_cells(const world *w, int dst, int src, int count)
+{
+    return m2s_cuda_copy(w->stream, w->device + dst, w->device + src, (size_t)count * sizeof(int));
+}
+
+/* 0 to 1; from there to 2, by 3 to 4, and to 5; then all of them to 10. Captured or not. */
+static int launch_branches(const world *w, const m2s_cuda_call *call)
+{
+    m2s_fork fork;
+    int error = copy_cells(w, 1, 0, 1);
+
+    error = error != 0 ? error : m2s_cuda_fork(call, &fork);
+    error = error != 0 ? error : copy_cells(w, 2, 1, 1);
+    error = error != 0 ? error : m2s_cuda_fork_next(call, &fork);
+    error = error != 0 ? error : copy_cells(w, 3, 1, 1);
+    error = error != 0 ? error : copy_cells(w, 4, 3, 1);
+    error = error != 0 ? error : m2s_cuda_fork_next(call, &fork);
+    error = error != 0 ? error : copy_cells(w, 5, 1, 1);
+    error = error != 0 ? error : m2s_cuda_fork_join(call, &fork);
+    return error != 0 ? error : copy_cells(w, 10, 1, 5);
+}
+
+static void check_fork(const world *w, bool captured)
+{
+    int beside = 0;
+    const m2s_cuda_call call = { .stream = w->stream, .beside = captured ? &beside : NULL };
+    m2s_cuda_front front = { .nodes = 0 };
+    void *graph = NULL;
+    int error = start_cells(w);
+
+    error = error != 0 || !captured ? error : m2s_cuda_capture_begin(w->stream);
+    error = error != 0 ? error : launch_branches(w, &call);
+    error = error != 0 || !captured ? error : m2s_cuda_capture_front(w->stream, &front);
+    if (captured) {
+        int ended = m2s_cuda_capture_end(w->stream, &graph);
+        error = error != 0 ? error : ended;
+        error = error != 0 ? error : m2s_cuda_graph_launch(w->stream, graph);
+    }
+    error = error != 0 ? error : m2s_cuda_copy_out(w->stream, w->host, w->device, CELLS * sizeof(int));
+    error = error != 0 ? error : m2s_cuda_synchronize(w->stream);
+    m2s_cuda_graph_destroy(graph);
+    CHECK(error == 0, "the runtime failed: %d", error);
+    for (int i = 0; i < 15; i++) {
+        int wanted = i < 6 || i >= 10 ? 1000 : 1000 + i;
+        CHECK(w->host[i] == wanted, "cell %d is %d", i, w->host[i]);
+    }
+    CHECK(front.launches == (captured ? 6 : 0) && beside == (captured ? 2 : 0), "%d launches, %d beside others",
+          front.launches, beside);
+}
+
+/* Nothing is captured: a branch has no end. More branches than there is room for. */
+static void check_fork_limits(const world *w)
+{
+    int beside = 0, error = 0;
+    const m2s_cuda_call call = { .stream = w->stream, .beside = &beside };
+    m2s_fork fork;
+    void *graph = NULL;
+
+    CHECK(m2s_cuda_fork(&call, &fork) != 0, "no capture");
+    error = m2s_cuda_capture_begin(w->stream);
+    error = error != 0 ? error : m2s_cuda_fork(&call, &fork);
+    CHECK(error == 0, "the runtime failed: %d", error);
+    for (int i = 0; i <= M2S_FORK_MOST; i++) {
+        error = copy_cells(w, 1 + i, 0, 1);
+        CHECK(error == 0, "the runtime failed: %d", error);
+        error = m2s_cuda_fork_next(&call, &fork);
+        CHECK((error != 0) == (i == M2S_FORK_MOST), "branch %d: %d", i, error);
+    }
+    (void)m2s_cuda_capture_end(w->stream, &graph);
+    m2s_cuda_graph_destroy(graph);
+}
+
 static bool open_world(world *w)
 {
     m2s_cuda_properties properties = { .host = false };
@@ -265,6 +341,14 @@ int main(int argc, char **argv)
             check_run(&w, &l, &order, &edges, &noticed);
         }
         m2s_cuda_order_free(&w.memory, &order);
+    }
+    for (int captured = 0; captured < 2; captured++) {
+        if (check_case("branches%s", captured != 0 ? ", captured" : "")) {
+            check_fork(&w, captured != 0);
+        }
+    }
+    if (check_case("too many branches")) {
+        check_fork_limits(&w);
     }
     if (check_case("no memory")) {
         check_limit(&l);
