@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The vtable: what a backend is. A backend compiles a graph to a plan and runs plans; nothing else.
  *
- * Buffers belong to a device; only buffer_write, buffer_prepare and buffer_read cross. A plan needs one arena
- * (plan_info says how large), which the session owns and may share between plans that do not run at once. Constants
- * (values that depend on parameters alone) are evaluated and packed during plan_compile, into the model's pack cache.
- */
+ * Buffers belong to a device; only buffer_write, buffer_prepare, buffer_augment and buffer_read cross. A plan needs one
+ * arena (plan_info says how large), which the session owns and may share between plans that do not run at once.
+ * Constants (values that depend on parameters alone) are evaluated and packed during plan_compile, into the model's
+ * pack cache. */
 #ifndef M2S_BACKENDS_BACKEND_H
 #define M2S_BACKENDS_BACKEND_H
 
 #include "core/host.h"
 #include "graph/graph.h"
 
-#define M2S_BACKEND_ABI 2u
+#define M2S_BACKEND_ABI 3u
 
 typedef struct m2s_device m2s_device; /* each backend has its own */
 typedef struct m2s_buffer m2s_buffer;
@@ -127,6 +127,55 @@ typedef struct m2s_prepare_request {
     int32_t ways;
 } m2s_prepare_request;
 
+/* Source place of a result's pixel: x' = xx x + xy y + x0, y' = yx x + yy y + y0 (train/augment_map.h). */
+typedef struct m2s_picture_map {
+    double xx, xy, x0, yx, yy, y0;
+} m2s_picture_map;
+
+typedef enum m2s_picture_border {
+    M2S_PICTURE_EDGE, /* edge pixels go on for ever */
+    M2S_PICTURE_AREA, /* they end with the picture's area; then 0 */
+    M2S_PICTURE_ZERO  /* every neighbour outside is 0; only of what an earlier step made */
+} m2s_picture_border;
+
+/* One bilinear sampling, rounded to float. */
+typedef struct m2s_picture_step {
+    m2s_picture_map map;
+    m2s_picture_border border;
+    int32_t width, height; /* of its result */
+} m2s_picture_step;
+
+#define M2S_PICTURE_STEPS     3
+#define M2S_PICTURE_MAX_SIGMA 16
+
+/* A picture of a training batch and what changes it: all that was drawn or decided (train/augment_job.h). */
+typedef struct m2s_augment_job {
+    const uint8_t *rgbm; /* R, G, B, mask: dense. NULL: it is finished */
+    int32_t width, height;
+    m2s_picture_step step[M2S_PICTURE_STEPS]; /* the last makes the result */
+    int32_t steps;
+    /* The finished colour: clip(matrix (r, g, b) + offset) when has_colour, then normalised. Before the second step. */
+    bool has_colour;
+    float matrix[3][3], offset[3], mean[3], std[3];
+    int32_t labels;        /* 0: a soft mask of one channel; else channels of a mask of labels */
+    bool one_hot;          /* labels: the nearest, channel 0 the background; else each label soft, 1 in channel 0 */
+    m2s_picture_map whole; /* labels: from result to rgbm */
+    bool binarize;         /* 1 from 0.5 on, else 0 */
+    double blur_sigma_px;  /* 0 = none; at most M2S_PICTURE_MAX_SIGMA */
+    float noise_std[3];    /* 0 = none; of the normalised picture */
+    uint64_t noise_stream;
+    float *image; /* (height, width, 3) of the last step */
+    float *mask;  /* (height, width, labels or 1) */
+} m2s_augment_job;
+
+/* A batch: (count, height, width, 3) and (count, height, width, classes) numbers in F32, of rgbm by what
+ * train/augment.h says, within a few roundings, or of finished pictures as they are. */
+typedef struct m2s_augment_request {
+    const m2s_augment_job *jobs; /* image and mask are not read */
+    int32_t count, height, width, classes;
+    const float *images, *masks; /* dense, of the whole batch: where finished pictures are */
+} m2s_augment_request;
+
 typedef struct m2s_backend {
     uint32_t abi;                     /* M2S_BACKEND_ABI */
     const char *name;                 /* "cpu" */
@@ -145,12 +194,16 @@ typedef struct m2s_backend {
                                   m2snet_error *error);
     m2snet_status (*buffer_read)(m2s_device *device, const m2s_buffer *buffer, size_t offset, void *dst, size_t bytes,
                                  m2snet_error *error);
-    /* Both NULL: this backend leaves pictures to the host. prepare_bytes is how much scratch a request needs, a buffer
+    /* NULL: this backend leaves pictures to the host. prepare_bytes is how much scratch a request needs, a buffer
      * that no run under way uses: an arena between two runs will do. buffer_prepare fills buffer from its beginning and
      * returns when that is done, or undefined after a failure. */
     size_t (*prepare_bytes)(const m2s_device *device, const m2s_prepare_request *request);
     m2snet_status (*buffer_prepare)(m2s_device *device, m2s_buffer *buffer, const m2s_prepare_request *request,
                                     m2s_buffer *scratch, m2snet_error *error);
+    /* The same for a training batch. */
+    size_t (*augment_bytes)(const m2s_device *device, const m2s_augment_request *request);
+    m2snet_status (*buffer_augment)(m2s_device *device, m2s_buffer *images, m2s_buffer *masks,
+                                    const m2s_augment_request *request, m2s_buffer *scratch, m2snet_error *error);
     /* Waits for the runs that were enqueued with this arena. NULL: this backend has no queues. */
     m2snet_status (*buffer_wait)(m2s_device *device, m2s_buffer *buffer, m2snet_error *error);
 

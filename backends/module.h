@@ -60,6 +60,8 @@ static inline m2s_module_terms m2s_module_own_terms(void)
     M2S_SIZE(m2s_queue);
     M2S_SIZE(m2s_prepare_view);
     M2S_SIZE(m2s_prepare_request);
+    M2S_SIZE(m2s_augment_job);
+    M2S_SIZE(m2s_augment_request);
     M2S_SIZE(m2s_device_info);
     M2S_SIZE(m2s_step_info);
 #undef M2S_SIZE

@@ -325,6 +325,27 @@ fail:
     return status;
 }
 
+static m2snet_status buffer_augment(m2s_device *device, m2s_buffer *images, m2s_buffer *masks,
+                                    const m2s_augment_request *request, m2s_buffer *scratch, m2snet_error *error)
+{
+    size_t pixels = (size_t)request->count * (size_t)request->width * (size_t)request->height;
+    int previous;
+    m2snet_status status;
+
+    M2S_TRY(check_range(images, 0, 3 * pixels * sizeof(float), error));
+    M2S_TRY(check_range(masks, 0, (size_t)request->classes * pixels * sizeof(float), error));
+    M2S_TRY(check_range(scratch, 0, m2s_cuda_augment_bytes(device, request), error));
+    M2S_TRY(enter(device, &previous, error));
+    status = m2s_cuda_buffer_settle(scratch, error);
+    if (status == M2SNET_STATUS_OK) {
+        status = m2s_cuda_augment_batch(device, (float *)(void *)images->data, (float *)(void *)masks->data, request,
+                                        scratch->data, error);
+    }
+    leave(device, previous, status);
+fail:
+    return status;
+}
+
 static m2snet_status buffer_wait(m2s_device *device, m2s_buffer *buffer, m2snet_error *error)
 {
     int previous;
@@ -424,6 +445,8 @@ const m2s_backend *m2s_backend_cuda(void)
         .buffer_read = buffer_read,
         .prepare_bytes = m2s_cuda_prepare_bytes,
         .buffer_prepare = buffer_prepare,
+        .augment_bytes = m2s_cuda_augment_bytes,
+        .buffer_augment = buffer_augment,
         .buffer_wait = buffer_wait,
         .supports = supports,
         .plan_compile = plan_compile,

@@ -61,12 +61,16 @@ m2snet_status m2s_cuda_buffer_settle(m2s_buffer *buffer, m2snet_error *error);
 m2snet_status m2s_cuda_upload(m2s_device *device, void *dst, const void *src, size_t bytes, m2snet_error *error);
 m2snet_status m2s_cuda_download(m2s_device *device, void *dst, const void *src, size_t bytes, m2snet_error *error);
 
-/* ---- prepare.c: pictures to inputs (backend.h, buffer_prepare); the device is current ---- */
+/* ---- pictures.c: pictures to inputs (backend.h, buffer_prepare, buffer_augment); the device is current ---- */
 
 size_t m2s_cuda_prepare_bytes(const m2s_device *device, const m2s_prepare_request *request);
 /* scratch: so many bytes, free of work under way. */
 m2snet_status m2s_cuda_prepare_inputs(m2s_device *device, float *inputs, const m2s_prepare_request *request,
                                       unsigned char *scratch, m2snet_error *error);
+
+size_t m2s_cuda_augment_bytes(const m2s_device *device, const m2s_augment_request *request);
+m2snet_status m2s_cuda_augment_batch(m2s_device *device, float *images, float *masks,
+                                     const m2s_augment_request *request, unsigned char *scratch, m2snet_error *error);
 
 /* ---- weights.c: constants, evaluated on the host, uploaded once for all plans of a model that hold them ---- */
 

@@ -29,45 +29,7 @@ typedef struct m2s_prepare_job {
 size_t m2s_cuda_prepare_scratch_bytes(const m2s_prepare_job *job);
 int m2s_cuda_prepare(const m2s_cuda_call *call, const m2s_prepare_job *job, void *scratch);
 
-/* Source place of a result's pixel: x' = xx x + xy y + x0, y' = yx x + yy y + y0 (train/augment_map.h). */
-typedef struct m2s_picture_map {
-    double xx, xy, x0, yx, yy, y0;
-} m2s_picture_map;
-
-typedef enum m2s_picture_border {
-    M2S_PICTURE_EDGE, /* edge pixels go on for ever */
-    M2S_PICTURE_AREA, /* they end with the picture's area; then 0 */
-    M2S_PICTURE_ZERO  /* every neighbour outside is 0; only of what an earlier step made */
-} m2s_picture_border;
-
-/* One bilinear sampling, rounded to float. */
-typedef struct m2s_picture_step {
-    m2s_picture_map map;
-    m2s_picture_border border;
-    int32_t width, height; /* of its result */
-} m2s_picture_step;
-
-#define M2S_PICTURE_STEPS     3
-#define M2S_PICTURE_MAX_SIGMA 16
-
-typedef struct m2s_augment_job {
-    const uint8_t *rgbm; /* R, G, B, mask: dense */
-    int32_t width, height;
-    m2s_picture_step step[M2S_PICTURE_STEPS]; /* the last makes the result */
-    int32_t steps;
-    /* The finished colour: clip(matrix (r, g, b) + offset) when has_colour, then normalised. Before the second step. */
-    bool has_colour;
-    float matrix[3][3], offset[3], mean[3], std[3];
-    int32_t labels;        /* 0: a soft mask of one channel; else channels of a mask of labels */
-    bool one_hot;          /* labels: the nearest, channel 0 the background; else each label soft, 1 in channel 0 */
-    m2s_picture_map whole; /* labels: from result to rgbm */
-    bool binarize;         /* 1 from 0.5 on, else 0 */
-    double blur_sigma_px;  /* 0 = none; at most M2S_PICTURE_MAX_SIGMA */
-    float noise_std[3];    /* 0 = none; of the normalised picture */
-    uint64_t noise_stream;
-    float *image; /* (height, width, 3) of the last step */
-    float *mask;  /* (height, width, labels or 1) */
-} m2s_augment_job;
+/* job->rgbm, image and mask are on the device. */
 size_t m2s_cuda_augment_scratch_bytes(const m2s_augment_job *job);
 int m2s_cuda_augment(const m2s_cuda_call *call, const m2s_augment_job *job, void *scratch);
 

@@ -245,6 +245,20 @@ fail:
     return status;
 }
 
+m2snet_status m2s_program_augment(m2s_program *program, const char *images, const char *masks,
+                                  const m2s_augment_request *request, m2s_buffer *scratch, m2snet_error *error)
+{
+    m2s_binding *image = NULL, *mask = NULL;
+    m2snet_status status;
+
+    M2S_TRY(find_binding(program, images, &image, error));
+    M2S_TRY(find_binding(program, masks, &mask, error));
+    M2S_TRY(program->context->backend->buffer_augment(program->context->device, image->buffer, mask->buffer, request,
+                                                      scratch, error));
+fail:
+    return status;
+}
+
 m2snet_status m2s_program_read(const m2s_program *program, const char *name, void *data, m2snet_error *error)
 {
     m2s_binding *binding = NULL;

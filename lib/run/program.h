@@ -33,6 +33,9 @@ m2snet_status m2s_program_write(m2s_program *program, const char *name, const vo
 /* The input, whose shape is the request's, made by the device, whose backend has buffer_prepare. */
 m2snet_status m2s_program_prepare(m2s_program *program, const char *name, const m2s_prepare_request *request,
                                   m2s_buffer *scratch, m2snet_error *error);
+/* Both inputs of a training step, as buffer_augment makes them. */
+m2snet_status m2s_program_augment(m2s_program *program, const char *images, const char *masks,
+                                  const m2s_augment_request *request, m2s_buffer *scratch, m2snet_error *error);
 m2snet_status m2s_program_read(const m2s_program *program, const char *name, void *data, m2snet_error *error);
 /* arena: at least plan_info.arena_bytes, not used by another run at the same time. */
 m2snet_status m2s_program_run(m2s_program *program, m2s_buffer *arena, bool time_steps, m2s_control *control,

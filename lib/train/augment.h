@@ -88,6 +88,13 @@ typedef struct m2s_draw {
 #define M2S_DRAW_NONE                                                                                                  \
     ((m2s_draw){ .crop_side = 1.0, .brightness = 1.0, .contrast = 1.0, .saturation = 1.0, .scale = 1.0 })
 
+/* A picture whose draw is still to be applied: all that m2s_augment_apply needs beside its bytes. */
+typedef struct m2s_unfinished {
+    int32_t width, height; /* 0: it is finished */
+    float mean_rgb[3];
+    m2s_draw draw;
+} m2s_unfinished;
+
 void m2s_augment_draw(const m2snet_augment_options *options, uint64_t seed, uint64_t epoch, uint64_t position,
                       m2s_draw *draw);
 

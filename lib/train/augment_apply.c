@@ -358,21 +358,6 @@ fail:
     return status;
 }
 
-static m2s_map whole_map(const m2snet_augment_options *o, const m2s_draw *draw, const m2s_picture *p, int32_t height,
-                         int32_t width)
-{
-    int32_t side = o->first_size_px;
-
-    if (side == 0) {
-        return m2s_map_move(draw, o->rotate_about_index != 0, width, height, p->width, p->height);
-    }
-    m2s_map last = m2s_map_resize(width, height, side, side);
-    m2s_map move = m2s_map_move(draw, o->rotate_about_index != 0, side, side, side, side);
-    m2s_map first = m2s_map_resize(side, side, p->width, p->height);
-    move = m2s_map_chain(&last, &move);
-    return m2s_map_chain(&move, &first);
-}
-
 static m2snet_status change_levels(const m2snet_augment_options *o, const m2s_draw *draw, int32_t height, int32_t width,
                                    m2s_augment_scratch *scratch, float *image, m2snet_error *error)
 {
@@ -413,7 +398,7 @@ m2snet_status m2s_augment_apply(const m2snet_augment_options *o, const m2s_draw 
                                 m2s_augment_scratch *scratch, float *image, float *mask, m2snet_error *error)
 {
     int32_t channels = m2s_mask_channels(coding);
-    m2s_map map = whole_map(o, draw, picture, height, width);
+    m2s_map map = m2s_map_whole(o, draw, width, height, picture->width, picture->height);
     sampling s = { .src = picture->rgbm,
                    .src_width = picture->width,
                    .src_height = picture->height,

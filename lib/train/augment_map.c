@@ -66,6 +66,21 @@ m2s_map m2s_map_move(const m2s_draw *d, bool about_index, int32_t width, int32_t
     return m2s_map_chain(&map, &window);
 }
 
+m2s_map m2s_map_whole(const m2snet_augment_options *o, const m2s_draw *draw, int32_t width, int32_t height,
+                      int32_t src_width, int32_t src_height)
+{
+    int32_t side = o->first_size_px;
+
+    if (side == 0) {
+        return m2s_map_move(draw, o->rotate_about_index != 0, width, height, src_width, src_height);
+    }
+    m2s_map last = m2s_map_resize(width, height, side, side);
+    m2s_map move = m2s_map_move(draw, o->rotate_about_index != 0, side, side, side, side);
+    m2s_map first = m2s_map_resize(side, side, src_width, src_height);
+    move = m2s_map_chain(&last, &move);
+    return m2s_map_chain(&move, &first);
+}
+
 bool m2s_map_is_identity(const m2s_map *m)
 {
     return m->xx == 1.0 && m->xy == 0.0 && m->x0 == 0.0 && m->yx == 0.0 && m->yy == 1.0 && m->y0 == 0.0;

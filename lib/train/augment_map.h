@@ -18,6 +18,9 @@ m2s_map m2s_map_move(const m2s_draw *draw, bool about_index, int32_t width, int3
                      int32_t src_height);
 /* The source's place of the place that `outer` gives. */
 m2s_map m2s_map_chain(const m2s_map *outer, const m2s_map *inner);
+/* From the result to the picture, whatever the steps in between (options' first_size_px). */
+m2s_map m2s_map_whole(const m2snet_augment_options *options, const m2s_draw *draw, int32_t width, int32_t height,
+                      int32_t src_width, int32_t src_height);
 bool m2s_map_is_identity(const m2s_map *map);
 
 #endif

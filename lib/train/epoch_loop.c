@@ -75,9 +75,14 @@ static m2snet_status take_step(loop *l, m2snet_error *error)
     double waited = (double)(m2s_now_ns() - start) * 1e-9;
     l->waited_s += waited;
     row.waiting_milliseconds = 1e3 * waited;
-    const m2s_train_batch given = {
-        .n = batch->n, .h = batch->height, .w = batch->width, .images = batch->images, .masks = batch->masks
-    };
+    const m2s_train_batch given = { .n = batch->n,
+                                    .h = batch->height,
+                                    .w = batch->width,
+                                    .images = batch->images,
+                                    .masks = batch->masks,
+                                    .unfinished = batch->unfinished,
+                                    .augment = &l->loading.augment,
+                                    .coding = &l->loading.mask };
     double rate = m2s_trainer_rate(trainer, position->epoch, position->batch, l->options.epochs, l->batches);
     status = m2s_trainer_run(trainer, &given, rate, &row, &l->control, error);
     if (status == M2SNET_STATUS_CANCELLED) { /* the same batch comes first after a resume, and in a later call */
@@ -329,6 +334,7 @@ static m2snet_status begin(loop *l, m2snet_dataset *train, m2snet_error *error)
     m2s_free(memory, trainer->data_json);
     trainer->data_json = data_json;
     data_json = NULL;
+    l->loading.unfinished = trainer->model->context->backend->buffer_augment != NULL;
     M2S_TRY(
         m2s_loader_create(&trainer->model->context->host, train, items, item_count, &l->loading, &l->loader, error));
     M2S_TRY(seek(l, error));

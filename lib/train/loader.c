@@ -43,7 +43,8 @@ typedef struct job {
     m2s_skip *skips; /* in order of slots */
     bool is_dropped; /* nobody waits for it */
     bool is_used;
-    float *images, *masks; /* one block */
+    float *images, *masks;      /* one block */
+    m2s_unfinished *unfinished; /* NULL: not asked for */
     int32_t *items;
 } job;
 
@@ -54,7 +55,7 @@ struct m2s_loader {
     m2s_order *order;
     int64_t length, batches;
     int32_t classes;
-    size_t mask_offset, buffer_bytes; /* of the largest batch */
+    size_t mask_offset, unfinished_offset, buffer_bytes; /* of the largest batch */
 
     pthread_mutex_t mutex;
     pthread_cond_t work;  /* threads sleep here */
@@ -191,6 +192,7 @@ static m2snet_status prepare_buffer(m2s_loader *l, job *j, m2snet_error *error)
         }
         j->images = (float *)(void *)block;
         j->masks = (float *)(void *)(block + l->mask_offset);
+        j->unfinished = l->options.unfinished ? (m2s_unfinished *)(void *)(block + l->unfinished_offset) : NULL;
         j->items = (int32_t *)(void *)(block + l->buffer_bytes) - l->options.batch;
     }
     return M2SNET_STATUS_OK;
@@ -236,6 +238,7 @@ static void begin_batch(m2s_loader *l, job *j)
     j->batch.images = j->images;
     j->batch.masks = j->masks;
     j->batch.items = j->items;
+    j->batch.unfinished = j->unfinished;
 fail:
     if (status != M2SNET_STATUS_OK) {
         job_fail(j, -1, status, &error);
@@ -306,6 +309,9 @@ static void make_picture(m2s_loader *l, job *j, struct worker *self)
     pthread_mutex_lock(&l->mutex);
     j->running--;
     j->items[index] = slot.item;
+    if (j->unfinished != NULL) {
+        j->unfinished[index] = slot.unfinished;
+    }
     merge_skips(j, index, slot.skips);
     if (status != M2SNET_STATUS_OK) {
         job_fail(j, index, status, &error);
@@ -457,8 +463,9 @@ static m2snet_status plan_buffers(m2s_loader *l, m2snet_error *error)
     }
     pixels *= (size_t)o->batch;
     l->mask_offset = whole_lines(3 * pixels * sizeof(float));
-    l->buffer_bytes =
-        whole_lines(l->mask_offset + (size_t)l->classes * pixels * sizeof(float) + (size_t)o->batch * sizeof(int32_t));
+    l->unfinished_offset = whole_lines(l->mask_offset + (size_t)l->classes * pixels * sizeof(float));
+    l->buffer_bytes = whole_lines(l->unfinished_offset +
+                                  (size_t)o->batch * ((o->unfinished ? sizeof(m2s_unfinished) : 0) + sizeof(int32_t)));
     if (o->prefetch_bytes > 0 && o->prefetch_bytes < l->buffer_bytes) {
         return m2s_fail(error, M2SNET_STATUS_LIMIT, "loader: a batch takes %zu bytes, prefetch_bytes allows %llu",
                         l->buffer_bytes, (unsigned long long)o->prefetch_bytes);

@@ -70,6 +70,8 @@ typedef struct m2s_loader_options {
                               * Where nothing moves and there is one size, pictures are brought to exactly that size, as
                               * for prediction. */
     uint64_t max_pixels;     /* refuse larger pictures before decoding; 0 = 2^26 */
+    bool unfinished;         /* pictures are left as R, G, B, mask, for another to apply what was drawn, where they take
+                              * no more room than the finished image; never with order NNUNET */
     uint64_t epoch;          /* where to begin */
     int64_t batch_index;
     uint64_t epochs; /* the stream ends before this epoch; 0 = never */
@@ -85,6 +87,8 @@ typedef struct m2s_batch {
     const float *images;  /* (n, height, width, 3), dense, normalised */
     const float *masks;   /* (n, height, width, classes), dense, 0..1 */
     const int32_t *items; /* n indices into the data set: what was read */
+    /* NULL, or n: in place of an unfinished picture's image its rgbm begins, and its mask is undefined. */
+    const m2s_unfinished *unfinished;
 } m2s_batch;
 
 typedef struct m2s_loader m2s_loader;

@@ -48,6 +48,7 @@ m2snet_status m2s_maker_begin(m2s_maker *maker, const m2s_host *host, const m2sn
                           .patches = o->patches,
                           .batch = o->batch,
                           .first_on_foreground = (int32_t)floor(o->batch * (1.0 - o->foreground_share) + 0.5),
+                          .unfinished = o->unfinished && o->augment.order != M2SNET_AUGMENT_NNUNET,
                           .unreadable = o->unreadable,
                           .count = count,
                           .cache_limit_bytes = o->cache_bytes };
@@ -154,8 +155,16 @@ static m2snet_status fill_from(m2s_maker *maker, int32_t number, m2s_slot *slot,
     if (maker->patches) {
         place_patch(maker, slot, picture, &draw);
     }
-    M2S_TRY(m2s_augment_apply(&maker->augment, &draw, picture, &maker->rules.mask, slot->height, slot->width, scratch,
-                              slot->image, slot->mask, error));
+    size_t bytes = 4 * (size_t)picture->width * (size_t)picture->height;
+    slot->unfinished = (m2s_unfinished){ 0 };
+    if (maker->unfinished && bytes <= 3 * sizeof(float) * (size_t)slot->width * (size_t)slot->height) {
+        slot->unfinished = (m2s_unfinished){ .width = picture->width, .height = picture->height, .draw = draw };
+        memcpy(slot->unfinished.mean_rgb, picture->mean_rgb, sizeof picture->mean_rgb);
+        memcpy(slot->image, picture->rgbm, bytes);
+    } else {
+        M2S_TRY(m2s_augment_apply(&maker->augment, &draw, picture, &maker->rules.mask, slot->height, slot->width,
+                                  scratch, slot->image, slot->mask, error));
+    }
     slot->item = names->item;
 fail:
     if (picture != kept) {

@@ -22,6 +22,7 @@ typedef struct m2s_maker {
     uint64_t seed;
     bool patches;
     int32_t batch, first_on_foreground; /* patches: places of a batch from there on are centred on foreground */
+    bool unfinished;
     m2s_unreadable unreadable;
     m2s_pile *pile;
     m2s_file_names *files; /* by picture number */
@@ -50,8 +51,9 @@ typedef struct m2s_slot {
     int64_t position; /* in places */
     int32_t height, width;
     float *image, *mask;
-    int32_t item;    /* out: of the data set */
-    m2s_skip *skips; /* out: also when it fails; to be freed one by one */
+    int32_t item;              /* out: of the data set */
+    m2s_unfinished unfinished; /* out: its bytes are in image */
+    m2s_skip *skips;           /* out: also when it fails; to be freed one by one */
 } m2s_slot;
 
 m2snet_status m2s_maker_fill(m2s_maker *maker, m2s_slot *slot, m2s_augment_scratch *scratch, m2s_control *control,

@@ -7,6 +7,7 @@
 
 #include "core/rng.h"
 #include "net/names.h"
+#include "train/augment_job.h"
 #include "train/trainer_model.h"
 #include "train/trainer_options.h"
 
@@ -172,7 +173,9 @@ fail:
     return status;
 }
 
-static m2snet_status reserve(m2snet_trainer *trainer, const m2s_program *program, m2snet_error *error)
+/* The arena: for program, and for what uses so many bytes of it between two runs. */
+static m2snet_status reserve(m2snet_trainer *trainer, const m2s_program *program, size_t between_bytes,
+                             m2snet_error *error)
 {
     m2snet_context *context = trainer->model->context;
     uint64_t limit = trainer->options.memory_limit_bytes;
@@ -180,16 +183,17 @@ static m2snet_status reserve(m2snet_trainer *trainer, const m2s_program *program
     m2snet_status status = M2SNET_STATUS_OK;
 
     m2s_program_info(program, &info);
-    if (limit != 0 && info.arena_bytes > limit) {
+    size_t bytes = info.arena_bytes > between_bytes ? info.arena_bytes : between_bytes;
+    if (limit != 0 && bytes > limit) {
         return m2s_fail(error, M2SNET_STATUS_LIMIT,
                         "a step of this size needs %zu bytes of scratch memory, the trainer's memory_limit_bytes is "
                         "%" PRIu64 ": smaller batches or pictures, or recompute, need less",
-                        info.arena_bytes, limit);
+                        bytes, limit);
     }
-    if (info.arena_bytes > trainer->arena_bytes) {
+    if (bytes > trainer->arena_bytes) {
         drop_arena(trainer); /* before the larger one: the two never exist together */
-        M2S_TRY(context->backend->buffer_alloc(context->device, info.arena_bytes, &trainer->arena, error));
-        trainer->arena_bytes = info.arena_bytes;
+        M2S_TRY(context->backend->buffer_alloc(context->device, bytes, &trainer->arena, error));
+        trainer->arena_bytes = bytes;
     }
 fail:
     return status;
@@ -237,6 +241,55 @@ static m2snet_status write_input(m2snet_trainer *trainer, m2s_program *program, 
         }
     }
     M2S_TRY(m2s_program_write(program, name, data, error));
+fail:
+    return status;
+}
+
+/* Unfinished pictures go up as they are. */
+static m2snet_status finish_batch(m2snet_trainer *trainer, m2s_program *program, const m2s_train_batch *batch,
+                                  m2snet_error *error)
+{
+    m2snet_context *context = trainer->model->context;
+    m2s_augment_job *jobs = m2s_calloc(&context->memory, (size_t)batch->n, sizeof *jobs);
+    const m2s_augment_request request = { .jobs = jobs,
+                                          .count = (int32_t)batch->n,
+                                          .height = (int32_t)batch->h,
+                                          .width = (int32_t)batch->w,
+                                          .classes = trainer->model->config.classes,
+                                          .images = batch->images,
+                                          .masks = batch->masks };
+    m2snet_status status;
+
+    if (jobs == NULL) {
+        return m2s_fail_memory(error, "a batch", (size_t)batch->n * sizeof *jobs);
+    }
+    for (int64_t i = 0; i < batch->n; i++) {
+        if (batch->unfinished[i].width > 0) {
+            const float *image = batch->images + i * batch->h * batch->w * 3;
+            m2s_augment_job_make(&jobs[i], batch->augment, &batch->unfinished[i], batch->coding, request.height,
+                                 request.width);
+            jobs[i].rgbm = (const uint8_t *)(const void *)image;
+        }
+    }
+    M2S_TRY(reserve(trainer, program, context->backend->augment_bytes(context->device, &request), error));
+    M2S_TRY(m2s_program_augment(program, M2S_NAME_IMAGE, M2S_NAME_MASK, &request, trainer->arena, error));
+fail:
+    m2s_free(&context->memory, jobs);
+    return status;
+}
+
+static m2snet_status write_batch(m2snet_trainer *trainer, m2s_program *program, const m2s_train_batch *batch,
+                                 m2snet_error *error)
+{
+    int64_t pixels = batch->n * batch->h * batch->w;
+    m2snet_status status;
+
+    if (batch->unfinished != NULL) {
+        return finish_batch(trainer, program, batch, error);
+    }
+    M2S_TRY(write_input(trainer, program, M2S_NAME_IMAGE, batch->images, batch->image_tensor, 3 * pixels, error));
+    M2S_TRY(write_input(trainer, program, M2S_NAME_MASK, batch->masks, batch->mask_tensor,
+                        trainer->model->config.classes * pixels, error));
 fail:
     return status;
 }
@@ -351,15 +404,12 @@ m2snet_status m2s_trainer_run(m2snet_trainer *trainer, const m2s_train_batch *ba
                               m2s_control *control, m2snet_error *error)
 {
     uint64_t start = m2s_now_ns();
-    int64_t pixels = batch->n * batch->h * batch->w;
     m2s_program *program;
     m2snet_status status;
 
     M2S_TRY(m2s_trainer_plan_for(trainer, batch->n, batch->h, batch->w, control, &program, error));
-    M2S_TRY(reserve(trainer, program, error));
-    M2S_TRY(write_input(trainer, program, M2S_NAME_IMAGE, batch->images, batch->image_tensor, 3 * pixels, error));
-    M2S_TRY(write_input(trainer, program, M2S_NAME_MASK, batch->masks, batch->mask_tensor,
-                        trainer->model->config.classes * pixels, error));
+    M2S_TRY(reserve(trainer, program, 0, error));
+    M2S_TRY(write_batch(trainer, program, batch, error));
     M2S_TRY(write_scalars(trainer, program, rate, error));
     M2S_TRY(m2s_program_run(program, trainer->arena, trainer->time_steps, control, error));
     trainer->last = program;

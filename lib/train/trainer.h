@@ -8,6 +8,7 @@
 #include "run/model.h"
 #include "run/program.h"
 #include "run/state.h"
+#include "train/augment.h"
 #include "train/objective_value.h"
 #include "train/schedule.h"
 #include "train/step.h"
@@ -94,6 +95,11 @@ typedef struct m2s_train_batch {
     int64_t n, h, w;
     const float *images, *masks;                     /* both, or ... */
     const m2snet_tensor *image_tensor, *mask_tensor; /* ... both of these */
+    /* NULL, or n: which of images are unfinished (train/loader.h), and by what the device, whose backend has
+     * buffer_augment, finishes them. */
+    const m2s_unfinished *unfinished;
+    const m2snet_augment_options *augment;
+    const m2s_mask_coding *coding;
 } m2s_train_batch;
 
 /* Runs one step and fills row, all but its times of waiting. Advances step, updates, pending, bad_steps and sums of the

@@ -331,14 +331,75 @@ static void test_goes_on(void **state)
     assert_int_equal(cuda_host.held(), 0);
 }
 
+static m2snet_status fit_a_step(m2snet_trainer *trainer, m2snet_dataset *data, m2snet_error *error)
+{
+    const int32_t side = 40;
+    m2snet_augment_options augment;
+    m2snet_fit_options options;
+
+    assert_int_equal(m2snet_augment_options_init(&augment, "compact", error), M2SNET_STATUS_OK);
+    augment.p_blur = augment.p_noise = 1.0;
+    augment.blur_low_px = augment.blur_high_px = 1.2;
+    augment.noise_low = augment.noise_high = 0.02;
+    m2snet_fit_options_init(&options);
+    options.batch = 2;
+    options.sizes_px = &side;
+    options.size_count = 1;
+    options.augment = &augment;
+    options.max_steps = 1;
+    return m2snet_trainer_fit(trainer, data, NULL, &options, NULL, error);
+}
+
+/* The calls that bring a batch's pictures to the device and finish them there fail in turn: no step is taken, and the
+ * next one is. */
+static void test_failing_batch(void **state)
+{
+    m2snet_context *context;
+    m2snet_trainer_options options;
+    m2snet_trainer *trainer;
+    m2snet_dataset *data;
+    scratch files;
+    m2snet_error error;
+
+    (void)state;
+    OK(open_cuda(cuda_host.module, &context, &error));
+    scratch_make(&files);
+    write_pictures(context, files.folder, 2, 44, 0);
+    OK(m2snet_dataset_create(context, &data, &error));
+    OK(m2snet_dataset_add_folder(data, files.folder, NULL, &error));
+    tiny_trainer_options(&options);
+    m2snet_model *model = tiny_model(context);
+    OK(m2snet_trainer_create(model, &options, &trainer, &error));
+    OK(fit_a_step(trainer, data, &error));
+    for (long at = 1; at <= 14;
+         at++) { /* the device made current; twice a copy and four kernels; the wait; the first scalar */
+        m2snet_trainer_info before = { .struct_size = sizeof before }, after = before;
+        char number[24];
+        OK(m2snet_trainer_get_info(trainer, &before, &error));
+        snprintf(number, sizeof number, "%ld", at);
+        setenv(FAIL_AT, number, 1);
+        cuda_host.calls(true);
+        REFUSE(fit_a_step(trainer, data, &error), M2SNET_STATUS_BACKEND, "");
+        unsetenv(FAIL_AT);
+        OK(m2snet_trainer_get_info(trainer, &after, &error));
+        assert_int_equal(after.step, before.step);
+    }
+    OK(fit_a_step(trainer, data, &error));
+    m2snet_trainer_destroy(trainer);
+    m2snet_model_destroy(model);
+    m2snet_dataset_destroy(data);
+    m2snet_context_destroy(context);
+    remove_pictures(files.folder);
+    scratch_remove(&files);
+    assert_int_equal(cuda_host.held(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_predict),
-        cmocka_unit_test(test_inside),
-        cmocka_unit_test(test_goes_on),
-        cmocka_unit_test(test_failing_prediction),
+        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_predict),
+        cmocka_unit_test(test_inside),           cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_failing_batch),    cmocka_unit_test(test_failing_prediction),
         cmocka_unit_test(test_failing_training),
     };
     int missing = find_stand_in();

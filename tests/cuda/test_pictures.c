@@ -13,8 +13,7 @@
 #include "core/half.h"
 #include "image/preprocess.h"
 #include "train/augment.h"
-#include "train/augment_colour.h"
-#include "train/augment_map.h"
+#include "train/augment_job.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -135,52 +134,6 @@ static void check_prepare(int32_t width, int32_t height, int32_t channels, int32
 
 /* ---- augmentation ---- */
 
-static m2s_picture_map map_of(m2s_map m)
-{
-    return (m2s_picture_map){ m.xx, m.xy, m.x0, m.yx, m.yy, m.y0 };
-}
-
-/* What lib/train/augment_apply.c decides, as a job. */
-static void fill_job(m2s_augment_job *job, const m2snet_augment_options *o, const m2s_draw *draw,
-                     const m2s_picture *picture, const m2s_mask_coding *coding, int32_t height, int32_t width)
-{
-    int32_t side = o->first_size_px, w = picture->width, h = picture->height;
-    m2s_map whole = m2s_map_move(draw, o->rotate_about_index != 0, width, height, w, h);
-    m2s_colour colour;
-
-    *job = (m2s_augment_job){ .width = w, .height = h, .blur_sigma_px = draw->blur_sigma_px };
-    if (side > 0) {
-        m2s_map first = m2s_map_resize(side, side, w, h), last = m2s_map_resize(width, height, side, side);
-        m2s_map move = m2s_map_move(draw, o->rotate_about_index != 0, side, side, side, side);
-        whole = m2s_map_chain(&last, &move);
-        whole = m2s_map_chain(&whole, &first);
-        job->step[job->steps++] = (m2s_picture_step){ map_of(first), M2S_PICTURE_EDGE, side, side };
-        if (!m2s_map_is_identity(&move)) {
-            job->step[job->steps++] = (m2s_picture_step){ map_of(move), M2S_PICTURE_ZERO, side, side };
-        }
-        if (width != side || height != side) {
-            job->step[job->steps++] = (m2s_picture_step){ map_of(last), M2S_PICTURE_EDGE, width, height };
-        }
-    } else {
-        job->step[job->steps++] = (m2s_picture_step){ map_of(whole), M2S_PICTURE_AREA, width, height };
-    }
-    job->has_colour = m2s_colour_map(draw, picture->mean_rgb, &colour);
-    for (int c = 0; c < 3; c++) {
-        for (int k = 0; k < 3 && job->has_colour; k++) {
-            job->matrix[c][k] = (float)colour.matrix[c][k];
-        }
-        job->offset[c] = job->has_colour ? (float)colour.offset[c] : 0.0f;
-        job->mean[c] = (float)o->mean[c];
-        job->std[c] = (float)o->std[c];
-        job->noise_std[c] = (float)(draw->noise_std / o->std[c]);
-    }
-    job->noise_stream = draw->noise_stream;
-    job->labels = coding->kind == M2S_MASK_GRAY ? 0 : m2s_mask_channels(coding);
-    job->one_hot = coding->kind == M2S_MASK_SOFTMAX;
-    job->binarize = coding->binarize && coding->kind != M2S_MASK_SOFTMAX;
-    job->whole = map_of(whole);
-}
-
 typedef struct scene {
     const char *preset;
     int32_t width, height, dst_width, dst_height, side;
@@ -188,7 +141,7 @@ typedef struct scene {
     m2s_draw draw;
 } scene;
 
-#define PLAIN .crop_side = 1.0, .brightness = 1.0, .contrast = 1.0, .saturation = 1.0
+#define PLAIN .crop_side = 1.0, .brightness = 1.0, .contrast = 1.0, .saturation = 1.0, .scale = 1.0
 
 static const scene scenes[] = {
     { "none", 40, 30, 32, 32, 0, { 0 }, { PLAIN } },
@@ -202,7 +155,8 @@ static const scene scenes[] = {
       40,
       0,
       { .threshold = 128 },
-      { .crop_side = 0.7,
+      { .scale = 1.1,
+        .crop_side = 0.7,
         .crop_x = 0.1,
         .crop_y = 0.25,
         .brightness = 1.2,
@@ -302,7 +256,9 @@ static void check_augment(const scene *s)
     CHECK(m2s_augment_apply(&options, &s->draw, picture, &s->coding, s->dst_height, s->dst_width, &scratch, image[0],
                             mask[0], &error) == M2SNET_STATUS_OK,
           "%s", error.message);
-    fill_job(&job, &options, &s->draw, picture, &s->coding, s->dst_height, s->dst_width);
+    m2s_unfinished unfinished = { .width = s->width, .height = s->height, .draw = s->draw };
+    memcpy(unfinished.mean_rgb, picture->mean_rgb, sizeof unfinished.mean_rgb);
+    m2s_augment_job_make(&job, &options, &unfinished, &s->coding, s->dst_height, s->dst_width);
     void *bytes = to_device(picture->rgbm, 4 * (size_t)s->width * (size_t)s->height);
     void *room = to_device(NULL, m2s_cuda_augment_scratch_bytes(&job));
     job.rgbm = bytes;

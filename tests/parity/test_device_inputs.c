@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Predictions whose inputs the device makes against the same ones with inputs from the host: formats, regions, windows,
- * mirror images, batches, ensembles; and which are left to the host.
+ * mirror images, batches, ensembles; and which are left to the host. Batches of a training in the same way.
  *
  *     test_device_inputs BACKEND   (cuda: M2SNET_BACKEND_PATH); without it the test is skipped */
 #include <float.h>
@@ -14,8 +14,11 @@
 #include <cmocka.h>
 
 #include "common/api_fixture.h"
+#include "common/dataset_fixture.h"
 #include "net/names.h"
 #include "run/predict.h"
+#include "train/dataset.h"
+#include "train/trainer.h"
 
 #define SIDE 64 /* of the networks' input */
 
@@ -34,13 +37,25 @@ static rig device, host;
 
 static m2snet_status (*real_prepare)(m2s_device *device, m2s_buffer *buffer, const m2s_prepare_request *request,
                                      m2s_buffer *room, m2snet_error *error);
-static int prepared;
+static m2snet_status (*real_augment)(m2s_device *device, m2s_buffer *images, m2s_buffer *masks,
+                                     const m2s_augment_request *request, m2s_buffer *scratch, m2snet_error *error);
+static int prepared, unfinished, finished; /* requests; pictures of a batch */
 
 static m2snet_status counted_prepare(m2s_device *on, m2s_buffer *buffer, const m2s_prepare_request *request,
                                      m2s_buffer *room, m2snet_error *error)
 {
     prepared++;
     return real_prepare(on, buffer, request, room, error);
+}
+
+static m2snet_status counted_augment(m2s_device *on, m2s_buffer *images, m2s_buffer *masks,
+                                     const m2s_augment_request *request, m2s_buffer *room, m2snet_error *error)
+{
+    for (int32_t i = 0; i < request->count; i++) {
+        unfinished += request->jobs[i].rgbm != NULL;
+        finished += request->jobs[i].rgbm == NULL;
+    }
+    return real_augment(on, images, masks, request, room, error);
 }
 
 static m2snet_session *session_of(m2snet_model *model, uint64_t limit_bytes)
@@ -66,8 +81,10 @@ static void open_rig(rig *r)
     OK(m2s_context_create(&options, &r->context, &error));
     assert_non_null(r->context->backend->buffer_prepare);
     real_prepare = r->context->backend->buffer_prepare;
+    real_augment = r->context->backend->buffer_augment;
     r->backend = *r->context->backend;
     r->backend.buffer_prepare = r == &device ? counted_prepare : NULL;
+    r->backend.buffer_augment = r == &device ? counted_augment : NULL;
     r->context->backend = &r->backend;
     OK(m2s_model_create(r->context, TINY_CONFIG, TINY_SEED, &r->model, &error));
     OK(m2s_model_create(r->context, "{" TINY_SHAPE ",\"mean\":[0.3,0.31,0.32],\"std\":[0.2,0.3,0.4]}", TINY_SEED,
@@ -168,14 +185,14 @@ typedef struct outcome {
     size_t input_count;
 } outcome;
 
-static float *inputs_of(const m2snet_session *session, size_t *count)
+static float *input_of(const m2s_program *program, const char *input, size_t *count)
 {
-    const m2s_graph *graph = m2s_program_graph(session->last);
+    const m2s_graph *graph = m2s_program_graph(program);
     m2snet_error error;
 
-    *count = (size_t)m2s_shape_elements(m2s_shape_of(graph, m2s_graph_find(graph, M2S_NAME_IMAGE)));
+    *count = (size_t)m2s_shape_elements(m2s_shape_of(graph, m2s_graph_find(graph, input)));
     float *numbers = malloc(*count * sizeof *numbers);
-    OK(m2s_program_read(session->last, M2S_NAME_IMAGE, numbers, &error));
+    OK(m2s_program_read(program, input, numbers, &error));
     return numbers;
 }
 
@@ -205,7 +222,7 @@ static void predict(rig *r, const scene *s, const m2snet_image *images, outcome 
         m2s_session_leave(r->session);
     }
     for (int i = 0; i < 1 + s->ensemble; i++) {
-        made->inputs[i] = inputs_of(i == 0 ? r->session : r->second, &made->input_count);
+        made->inputs[i] = input_of((i == 0 ? r->session : r->second)->last, M2S_NAME_IMAGE, &made->input_count);
     }
 }
 
@@ -337,10 +354,106 @@ static void test_cancel(void **state)
     free_drawn(&image);
 }
 
+/* ---- training ---- */
+
+#define PAIRS 6
+
+static void keep_loss(void *user, const m2snet_train_row *row)
+{
+    *(double *)user = row->loss;
+}
+
+/* A step; its inputs, and its loss. */
+static double train(rig *r, const dataset_files *files, const m2snet_augment_options *augment, float *inputs[2],
+                    size_t counts[2])
+{
+    const int32_t side = SIDE;
+    m2snet_source_options source;
+    m2snet_trainer_options options;
+    m2snet_fit_options fit;
+    m2snet_trainer *trainer;
+    m2snet_dataset *data;
+    m2snet_error error;
+    double loss = 0.0;
+
+    m2s_source_options_default(&source);
+    OK(m2s_dataset_create(r->context, &data, &error));
+    OK(m2s_dataset_add_folders(data, dataset_path(files, "images"), dataset_path(files, "masks"), &source, &error));
+    m2snet_trainer_options_init(&options);
+    OK(m2snet_trainer_create(r->model, &options, &trainer, &error));
+    m2snet_fit_options_init(&fit);
+    fit.batch = PAIRS;
+    fit.sizes_px = &side;
+    fit.size_count = 1;
+    fit.augment = augment;
+    fit.max_steps = 1;
+    fit.shrink_px = augment->first_size_px > 0 ? 0 : 400;
+    fit.row = keep_loss;
+    fit.user = &loss;
+    OK(m2snet_trainer_fit(trainer, data, NULL, &fit, NULL, &error));
+    inputs[0] = input_of(trainer->last, M2S_NAME_IMAGE, &counts[0]);
+    inputs[1] = input_of(trainer->last, M2S_NAME_MASK, &counts[1]);
+    m2snet_trainer_destroy(trainer);
+    m2s_dataset_destroy(data);
+    return loss;
+}
+
+/* Roundings of places, products and sums, of a blur's too (test_pictures.c); where a rounding decides whether a pixel
+ * is inside the picture, the whole pixel may differ. */
+#define PICTURE_BOUND (64.0 * (double)FLT_EPSILON)
+
+static void test_training(void **state)
+{
+    static const char *const presets[] = { "none", "compact", "released", "nnunet" };
+    dataset_files files;
+
+    (void)state;
+    dataset_files_make(&files);
+    for (int i = 0; i < PAIRS; i++) { /* the last two take more room than a finished picture */
+        char pair[16];
+        snprintf(pair, sizeof pair, "p%d", i);
+        dataset_pair(&files, pair, i < 4 ? 60 + 7 * i : 230, i < 4 ? 90 - 5 * i : 150 + i, (uint32_t)i);
+    }
+    for (size_t p = 0; p < COUNT(presets); p++) {
+        bool nnunet = strcmp(presets[p], "nnunet") == 0;
+        m2snet_augment_options augment = { .struct_size = sizeof augment };
+        float *made[2], *truth[2];
+        size_t counts[2];
+        m2snet_error error;
+        OK(m2snet_augment_options_init(&augment, presets[p], &error));
+        augment.first_size_px = augment.first_size_px > 0 ? 56 : 0;
+        augment.p_blur = augment.p_noise = p == 1 ? 1.0 : augment.p_blur;
+        augment.noise_low = augment.noise_high = p == 1 ? 0.05 : augment.noise_high;
+        augment.blur_low_px = augment.blur_high_px = p == 1 ? 1.3 : augment.blur_high_px;
+        unfinished = finished = 0;
+        double loss = train(&device, &files, &augment, made, counts);
+        assert_int_equal(unfinished, nnunet ? 0 : 4);
+        assert_int_equal(finished, nnunet ? PAIRS : 2);
+        double wanted = train(&host, &files, &augment, truth, counts);
+        for (int k = 0; k < 2; k++) {
+            double worst = 0.0;
+            size_t off = 0;
+            for (size_t i = 0; i < counts[k]; i++) {
+                double d = fabs((double)made[k][i] - (double)truth[k][i]);
+                off += !(d <= PICTURE_BOUND);
+                worst = d > worst || isnan(d) ? d : worst;
+            }
+            print_message("%s: %s off by at most %.2e\n", presets[p], k == 0 ? "pictures" : "masks", worst);
+            if (off * 1000 > counts[k]) {
+                fail_msg("%s: %zu of %zu numbers differ, by %.3g at most", presets[p], off, counts[k], worst);
+            }
+            free(made[k]);
+            free(truth[k]);
+        }
+        assert_true(fabs(loss - wanted) <= 1e-3 * fabs(wanted));
+    }
+    dataset_files_remove(&files);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_scenes), cmocka_unit_test(test_limit),
-                                        cmocka_unit_test(test_cancel) };
+                                        cmocka_unit_test(test_cancel), cmocka_unit_test(test_training) };
 
     if (argc < 2) {
         printf("skipped: for a backend that makes inputs; name it\n");

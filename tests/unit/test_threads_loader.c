@@ -210,6 +210,79 @@ static void test_from_any_place(void **state)
     end(&r);
 }
 
+/* What is still to be done to a picture, done: *image and *mask are as the loader finishes them. */
+static void apply(const rig *r, const m2s_batch *b, int32_t i, m2s_augment_scratch *room, float *image, float *mask)
+{
+    const m2s_unfinished *u = &b->unfinished[i];
+    m2s_picture *picture = malloc(M2S_PICTURE_BYTES(u->width, u->height));
+    m2snet_error error;
+
+    picture->width = u->width;
+    picture->height = u->height;
+    memcpy(picture->mean_rgb, u->mean_rgb, sizeof picture->mean_rgb);
+    memcpy(picture->rgbm, b->images + (ptrdiff_t)i * b->height * b->width * 3,
+           4 * (size_t)u->width * (size_t)u->height);
+    OK(m2s_augment_apply(&r->options.augment, &u->draw, picture, &r->options.mask, b->height, b->width, room, image,
+                         mask, &error));
+    free(picture);
+}
+
+/* Unfinished pictures and finished ones, with caches and skips or without, are the same pictures. */
+static void test_unfinished(void **state)
+{
+    static const char *const presets[] = { "compact", "released", "nnunet" };
+    float *image = malloc(3 * 64 * 64 * sizeof *image), *mask = malloc(64 * 64 * sizeof *mask);
+    rig r;
+
+    (void)state;
+    begin(&r, PAIRS);
+    dataset_text(&r.files, "images/p03.png", "no picture");
+    r.options.unreadable = M2S_UNREADABLE_SKIP;
+    r.options.size_count = 2;
+    r.options.sizes[0] = (m2s_size){ 20, 24 }; /* takes less room than a picture */
+    for (size_t p = 0; p < COUNT(presets); p++) {
+        m2s_augment_scratch room = { .memory = r.context->host.memory };
+        int kinds[2] = { 0, 0 };
+        m2snet_error error;
+        OK(m2s_augment_preset(presets[p], &r.options.augment, &error));
+        r.options.augment.first_size_px = r.options.augment.first_size_px > 0 ? 48 : 0;
+        r.options.augment.order = p == 2 ? M2SNET_AUGMENT_NNUNET : M2SNET_AUGMENT_COLOUR;
+        r.options.unfinished = false;
+        m2s_loader *ordinary = open_loader(&r);
+        r.options.unfinished = true;
+        r.options.threads = 3;
+        r.options.cache_bytes = p == 0 ? 1 << 20 : 20000;
+        m2s_loader *loader = open_loader(&r);
+        for (int k = 0; k < BATCHES; k++) {
+            const m2s_batch *a = next(ordinary), *b = next(loader);
+            const size_t pixels = (size_t)a->height * (size_t)a->width;
+            assert_null(a->unfinished);
+            assert_int_equal(b->n, a->n);
+            assert_int_equal(b->height, a->height);
+            assert_memory_equal(b->items, a->items, (size_t)a->n * sizeof *a->items);
+            for (int32_t i = 0; i < a->n; i++) {
+                const float *made[] = { b->images + (size_t)i * pixels * 3, b->masks + (size_t)i * pixels };
+                bool left = b->unfinished[i].width > 0;
+                if (left) {
+                    apply(&r, b, i, &room, image, mask);
+                    made[0] = image;
+                    made[1] = mask;
+                }
+                kinds[left]++;
+                assert_memory_equal(made[0], a->images + (size_t)i * pixels * 3, pixels * 3 * sizeof *image);
+                assert_memory_equal(made[1], a->masks + (size_t)i * pixels, pixels * sizeof *mask);
+            }
+        }
+        assert_true(kinds[0] > 0 && (kinds[1] > 0) == (p < 2));
+        m2s_loader_destroy(ordinary);
+        m2s_loader_destroy(loader);
+        m2s_augment_scratch_release(&room);
+    }
+    free(image);
+    free(mask);
+    end(&r);
+}
+
 static void test_every_picture_once(void **state)
 {
     int seen[PAIRS];
@@ -844,6 +917,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_for_any_threads),
         cmocka_unit_test(test_from_any_place),
+        cmocka_unit_test(test_unfinished),
         cmocka_unit_test(test_every_picture_once),
         cmocka_unit_test(test_validation_equals_prediction),
         cmocka_unit_test(test_weights),
