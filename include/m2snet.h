@@ -446,6 +446,9 @@ struct m2snet_cuda_options {
      * digits of results may then differ from one context to the next. 0 (default): the libraries' own advice. */
     int32_t search;
     uint64_t workspace_limit_bytes; /* of a convolution's scratch; 0 = 256 MiB */
+    /* 1: the launches of a run come one after the other, and the arena is as small as that allows. 0 (default): side by
+     * side where they need nothing of each other, which a small batch leaves room for. The same bits either way. */
+    int32_t in_a_row;
 };
 M2SNET_API void m2snet_cuda_options_init(m2snet_cuda_options *options);
 

@@ -7,7 +7,7 @@
 
 bool m2s_cuda_has_branches(const m2s_plan *plan)
 {
-    return plan->part_count == 1 && plan->first_update == plan->step_count;
+    return !plan->in_a_row && plan->part_count == 1 && plan->first_update == plan->step_count;
 }
 
 /* ---- what steps touch ---- */

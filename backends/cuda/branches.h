@@ -7,7 +7,8 @@
 
 #include "backends/cuda/plan.h"
 
-/* Whether a plan is worth it: no updates of state, which go in groups, and less work than one part. */
+/* Whether a plan is captured so: it may be, has no updates of state, which go in groups, and less work than one part.
+ */
 bool m2s_cuda_has_branches(const m2s_plan *plan);
 
 /* Offsets for the plan's blocks such that memory is used again only by steps that come later anyway: then it adds no

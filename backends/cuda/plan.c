@@ -340,6 +340,7 @@ m2snet_status m2s_cuda_plan_compile(m2s_device *device, const m2s_plan_request *
     plan->memory = memory;
     plan->storage = request->storage != 0 ? request->storage : M2SNET_DTYPE_F32;
     plan->tf32 = request->tf32;
+    plan->in_a_row = device->host.cuda != NULL && device->host.cuda->in_a_row != 0;
     plan->value_count = graph->value_count;
     plan->pile = m2s_pile_create(memory);
     /* At most one twin a value, each with a step that makes it. */

@@ -70,7 +70,7 @@ struct m2s_plan {
     unsigned char *arena; /* of the last run */
     int32_t runs_alike;   /* how many in a row had the bindings of the last one */
     bool no_graphs;       /* a capture failed: launch one by one */
-    bool in_a_row;        /* captured as launched, one step after the other */
+    bool in_a_row;        /* captured as launched, one step after the other: wished so, or the other way failed */
 };
 
 m2snet_status m2s_cuda_plan_compile(m2s_device *device, const m2s_plan_request *request, m2s_plan **plan,

@@ -209,7 +209,7 @@ static m2snet_status launch_part(run *r, void *stream, int32_t begin, int32_t en
 static m2snet_status capture(run *r, m2s_plan_part *part, int32_t begin, m2snet_error *error)
 {
     m2s_plan *plan = r->plan;
-    bool branches = !plan->in_a_row && m2s_cuda_has_branches(plan);
+    bool branches = m2s_cuda_has_branches(plan);
     m2s_branches_size size = { 0 };
     m2snet_status status = m2s_cuda_fail(error, m2s_cuda_capture_begin(plan->stream), "a capture");
 
@@ -238,7 +238,7 @@ static void capture_part(run *r, m2s_plan_part *part, int32_t begin)
     m2snet_error error;
     m2snet_status status = capture(r, part, begin, &error);
 
-    if (status != M2SNET_STATUS_OK && !plan->in_a_row && m2s_cuda_has_branches(plan)) {
+    if (status != M2SNET_STATUS_OK && m2s_cuda_has_branches(plan)) {
         m2s_log_write(r->device->host.log, M2SNET_LOG_WARNING, "cuda: steps go in a row (%s)", error.message);
         plan->in_a_row = true;
         status = capture(r, part, begin, &error);

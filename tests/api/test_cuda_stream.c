@@ -168,6 +168,51 @@ static void test_enqueue(void **state)
     }
 }
 
+/* One after the other, or side by side: the same bits, and the arena of the first is no larger. */
+static void test_in_a_row(void **state)
+{
+    const m2snet_precision precisions[] = { M2SNET_PRECISION_F32, M2SNET_PRECISION_F16 };
+
+    (void)state;
+    for (size_t p = 0; p < COUNT(precisions); p++) {
+        frame f = make_frame(64, 1u);
+        uint64_t arena[2];
+        for (int row = 0; row < 2; row++) {
+            m2snet_cuda_options cuda;
+            m2snet_context_options options;
+            m2snet_session_options session;
+            m2snet_plan_info info = { .struct_size = sizeof info };
+            net n = { 0 };
+            m2snet_error error;
+            m2snet_cuda_options_init(&cuda);
+            cuda.in_a_row = row;
+            m2snet_context_options_init(&options);
+            options.backend = "cuda";
+            options.backend_path = cuda_host.module;
+            options.cuda = &cuda;
+            options.threads = 1;
+            OK(m2snet_context_create(&options, &n.context, &error));
+            n.model = tiny_model(n.context);
+            m2snet_session_options_init(&session);
+            session.precision = precisions[p];
+            OK(m2snet_session_create(n.model, &session, &n.session, &error));
+            OK(m2snet_session_plan_info(n.session, 1, f.side, f.side, &info, &error));
+            arena[row] = info.arena_bytes;
+            for (int i = 0; i < 3; i++) {
+                enqueue(&n, &f, NULL);
+                if (row == 0 && i == 0) { /* launched one by one */
+                    memcpy(f.truth, f.dst, f.bytes);
+                    assert_true(!is_untouched(&f));
+                }
+                assert_true(is_done(&f));
+            }
+            close_net(&n);
+        }
+        assert_true(arena[1] < arena[0]);
+        free_frame(&f);
+    }
+}
+
 /* Plans share the arena: what is enqueued later waits for what was before, even on a stream that is waited for first.
  */
 static void test_order(void **state)
@@ -575,9 +620,9 @@ static void test_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_enqueue),         cmocka_unit_test(test_order),    cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_allocator),       cmocka_unit_test(test_pictures), cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_failing_enqueue), cmocka_unit_test(test_search),
+        cmocka_unit_test(test_in_a_row), cmocka_unit_test(test_enqueue),         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_allocator),       cmocka_unit_test(test_pictures),
+        cmocka_unit_test(test_lost),     cmocka_unit_test(test_failing_enqueue), cmocka_unit_test(test_search),
     };
     int missing = find_stand_in();
 

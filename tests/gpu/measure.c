@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Times the network alone, or a training step, or whole predictions of RGB pictures of 1920x1080 with inputs made by
  * the device where it can (predict) or by the host (predict-host), of M2SNet with weights from a formula, on the
- * backend that M2SNET_TEST_BACKEND names (else cpu). gpu-measure [--steps] [--search] network|step|predict|predict-host
- * f32|f16|bf16|tf32 BATCH SIZE [SECONDS] prints: what, precision, batch, size, the median and the least milliseconds of
- * a run, pictures a second; with --steps also where the time goes, for predictions what a picture's parts take.
- * A network's lines also say how many launches its graph has, and how many of them lie one after the other.
- * --search: a network's convolutions are chosen by measurement. */
+ * backend that M2SNET_TEST_BACKEND names (else cpu). gpu-measure [--steps] [--search] [--row]
+ * network|step|predict|predict-host f32|f16|bf16|tf32 BATCH SIZE [SECONDS] prints: what, precision, batch, size, the
+ * median and the least milliseconds of a run, pictures a second; with --steps also where the time goes, for predictions
+ * what a picture's parts take. A network's lines also say how many launches its graph has, and how many of them lie one
+ * after the other.
+ * --search: a network's convolutions are chosen by measurement. --row: its launches come one after the other. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@
 #define MOST_KERNELS 128
 
 static struct {
-    bool steps, search;
+    bool steps, search, row;
     const char *what;
     m2snet_precision number;
     const char *precision;
@@ -147,6 +148,7 @@ static void measure_network(void)
     m2s_context_options_default(&options);
     m2s_cuda_options_default(&cuda);
     cuda.search = job.search;
+    cuda.in_a_row = job.row;
     options.cuda = &cuda;
     options.log = print_line;
     options.log_level = M2SNET_LOG_DEBUG;
@@ -289,10 +291,12 @@ int main(int argc, char **argv)
     for (; argc > 1 && strncmp(argv[1], "--", 2) == 0; argv++, argc--) {
         job.steps = job.steps || strcmp(argv[1], "--steps") == 0;
         job.search = job.search || strcmp(argv[1], "--search") == 0;
+        job.row = job.row || strcmp(argv[1], "--row") == 0;
     }
     if (argc < 5) {
-        fprintf(stderr, "gpu-measure [--steps] [--search] network|step|predict|predict-host f32|f16|bf16|tf32 BATCH "
-                        "SIZE [SECONDS]\n");
+        fprintf(stderr,
+                "gpu-measure [--steps] [--search] [--row] network|step|predict|predict-host f32|f16|bf16|tf32 BATCH "
+                "SIZE [SECONDS]\n");
         return 2;
     }
     job.what = argv[1];

@@ -95,7 +95,8 @@ CudaOptions = _struct(
     """size_t struct_size;
     const m2snet_device_allocator *allocator;
     int32_t search;
-    uint64_t workspace_limit_bytes;""",
+    uint64_t workspace_limit_bytes;
+    int32_t in_a_row;""",
 )
 CudaRun = _struct(
     "m2snet_cuda_run",
