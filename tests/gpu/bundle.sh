@@ -14,9 +14,10 @@ from=${1:-build/gpu} to=${2:-build/gpu-bundle}
 tests=(ops/ops-ops_table ops/ops-ops_train ops/ops-state ops/ops-backend_plans parity/parity-parity_vectors
     parity/parity-training_step parity/parity-reduced parity/parity-reduced_training parity/parity-device
     parity/parity-device_inputs
-    gpu/gpu-measure cuda/cuda-kernels cuda/cuda-attention cuda/cuda-depthwise cuda/cuda-updates cuda/cuda-pictures)
+    gpu/gpu-measure cuda/cuda-kernels cuda/cuda-attention cuda/cuda-depthwise cuda/cuda-updates cuda/cuda-pictures
+    cuda/cuda-order)
 device_tests=(cuda/gpu-kernels cuda/gpu-attention cuda/gpu-depthwise cuda/gpu-updates cuda/gpu-pictures
-    cuda/gpu-time-kernels)
+    cuda/gpu-order cuda/gpu-time-kernels)
 programs=(m2snet-segment m2snet-train m2snet-bench m2snet-evaluate)
 
 if [ -n "$build_it" ]; then

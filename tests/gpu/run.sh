@@ -47,7 +47,7 @@ if [ -n "$prebuilt" ]; then
 else
     scripts/build.sh -DM2SNET_BUILD_TESTS=ON -DM2SNET_CUDA=ON -DM2SNET_CUDA_ARCHITECTURES=native >>"$log" 2>&1 &&
         cmake --build build/release --target gpu-measure gpu-kernels gpu-attention gpu-depthwise gpu-updates \
-            gpu-pictures gpu-time-kernels >>"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
+            gpu-pictures gpu-order gpu-time-kernels >>"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
     tests/gpu/bundle.sh --no-build build/release build/gpu-local >>"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
     bin=$root/build/gpu-local/bin lib=$root/build/gpu-local/lib
 fi
@@ -91,7 +91,7 @@ part() {
         sed 's/^/        /'
 }
 
-# The figures of a measurement, one row each.
+# The figures of a measurement, one row each, and one for what the backend says of its graph.
 figure() {
     local name=$1 limit=$2 code=0 line
     shift 2
@@ -101,6 +101,8 @@ figure() {
     line=$(grep -E 'pictures/s' "$out/part.txt" | tail -n 1 | cut -c 1-120)
     if [ $code -eq 0 ] && [ -n "$line" ]; then
         row "$name" "$line"
+        line=$(grep -E 'a graph of|in a row|no graph' "$out/part.txt" | tail -n 1 | cut -c 1-120)
+        [ -z "$line" ] || row "" "${line#"${line%%[! ]*}"}"
     else
         row "$name" "FAILED ($code) $(grep -vE '^\s*$' "$out/part.txt" | grep -E 'rror|FAIL|out of' | head -n 1 | cut -c 1-160)"
     fi
@@ -121,6 +123,7 @@ run_kernels() {
     part "depthwise convolutions" 30 "$bin/$prefix-depthwise"
     part "grouped updates" 30 "$bin/$prefix-updates"
     part "pictures" 30 "$bin/$prefix-pictures"
+    part "the order of steps, branches" 30 "$bin/$prefix-order"
 }
 
 run_parity() {
@@ -164,6 +167,10 @@ run_speed() {
         for batch in "${batches[@]}"; do
             figure "network $precision batch $batch" 40 "$bin/gpu-measure" --steps network $precision "$batch" $size $seconds
         done
+    done
+    # Launches one after the other, as they all were before: what side by side is worth.
+    for precision in tf32 f16 bf16; do
+        figure "network $precision batch 1, in a row" 30 "$bin/gpu-measure" --row network $precision 1 $size $seconds
     done
     # Convolutions chosen by measurement.
     for precision in f32 bf16; do
