@@ -213,6 +213,67 @@ static void test_in_a_row(void **state)
     }
 }
 
+typedef struct heard {
+    int graphs, rows, launches; /* lines of the log: a graph of branches, a row in its place, launches one by one */
+} heard;
+
+static void hear(void *user, m2snet_log_level level, const char *message)
+{
+    heard *h = user;
+
+    (void)level;
+    h->graphs += strstr(message, "a graph of") != NULL;
+    h->rows += strstr(message, "steps go in a row") != NULL;
+    h->launches += strstr(message, "launches go one by one") != NULL;
+}
+
+/* A call that fails while branches are captured: the row takes their place, and nothing else is different. All calls
+ * from there on: the run fails, and the next one does not. */
+static void test_branches_fail(void **state)
+{
+    frame f = make_frame(64, 1u);
+
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        heard h = { 0 };
+        m2snet_context_options options;
+        net n = { 0 };
+        m2snet_error error;
+        m2snet_context_options_init(&options);
+        options.backend = "cuda";
+        options.backend_path = cuda_host.module;
+        options.threads = 1;
+        options.log = hear;
+        options.log_user = &h;
+        options.log_level = M2SNET_LOG_DEBUG;
+        OK(m2snet_context_create(&options, &n.context, &error));
+        n.model = tiny_model(n.context);
+        OK(m2snet_session_create(n.model, NULL, &n.session, &error));
+        enqueue(&n, &f, NULL); /* launched one by one */
+        memcpy(f.truth, f.dst, f.bytes);
+        m2snet_cuda_run run = run_of(&f, NULL);
+        cuda_host.calls(true);
+        if (way > 0) { /* some launches after the capture's begin */
+            setenv(FAIL_AT, way == 1 ? "20" : "-20", 1);
+        }
+        memset(f.dst, 0, f.bytes);
+        m2snet_status status = m2snet_session_enqueue(n.session, &run, &error);
+        unsetenv(FAIL_AT);
+        assert_true((status == M2SNET_STATUS_OK) == (way < 2));
+        assert_true(way == 2 || is_done(&f));
+        assert_int_equal(h.graphs, way == 0);
+        assert_int_equal(h.rows, way > 0);
+        assert_int_equal(h.launches, way == 2);
+        for (int i = 0; i < 2; i++) {
+            enqueue(&n, &f, NULL);
+            assert_true(is_done(&f));
+        }
+        close_net(&n);
+        assert_int_equal(cuda_host.held(), 0);
+    }
+    free_frame(&f);
+}
+
 /* Plans share the arena: what is enqueued later waits for what was before, even on a stream that is waited for first.
  */
 static void test_order(void **state)
@@ -620,9 +681,10 @@ static void test_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_a_row), cmocka_unit_test(test_enqueue),         cmocka_unit_test(test_order),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_allocator),       cmocka_unit_test(test_pictures),
-        cmocka_unit_test(test_lost),     cmocka_unit_test(test_failing_enqueue), cmocka_unit_test(test_search),
+        cmocka_unit_test(test_in_a_row), cmocka_unit_test(test_branches_fail), cmocka_unit_test(test_enqueue),
+        cmocka_unit_test(test_order),    cmocka_unit_test(test_refusals),      cmocka_unit_test(test_allocator),
+        cmocka_unit_test(test_pictures), cmocka_unit_test(test_lost),          cmocka_unit_test(test_failing_enqueue),
+        cmocka_unit_test(test_search),
     };
     int missing = find_stand_in();
 
