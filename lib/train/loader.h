@@ -57,6 +57,8 @@ typedef struct m2s_loader_options {
     m2s_epoch_end epoch_end;
     int64_t epoch_batches;   /* RANDOM: of an epoch; 0 = as many as the pictures fill */
     bool patches;            /* sizes are those of windows of pictures at their own size: train/patch.h */
+    bool unfinished;         /* pictures are left as R, G, B, mask, for another to apply what was drawn, where they take
+                              * no more room than the finished image; never with order NNUNET */
     double foreground_share; /* patches: the last round(batch x share) places of a batch are centred on foreground */
     m2s_unreadable unreadable;
     m2s_skipped_fn skipped; /* may be NULL; skipped pictures are also logged as warnings */
@@ -70,8 +72,6 @@ typedef struct m2s_loader_options {
                               * Where nothing moves and there is one size, pictures are brought to exactly that size, as
                               * for prediction. */
     uint64_t max_pixels;     /* refuse larger pictures before decoding; 0 = 2^26 */
-    bool unfinished;         /* pictures are left as R, G, B, mask, for another to apply what was drawn, where they take
-                              * no more room than the finished image; never with order NNUNET */
     uint64_t epoch;          /* where to begin */
     int64_t batch_index;
     uint64_t epochs; /* the stream ends before this epoch; 0 = never */
