@@ -71,6 +71,7 @@ static bool parse_option(int option, settings *set)
         set->image = optarg;
         return true;
     case OPTION_SECONDS:
+        set->seconds_given = true;
         return parse_number("--seconds", optarg, 0.0, 86400.0, &set->seconds);
     case OPTION_ITERATIONS:
         return parse_integer("--iterations", optarg, 1, 1000000, &set->iterations);
@@ -107,6 +108,9 @@ static int check(const settings *set)
     }
     if (set->lossnet != NULL && !set->train) {
         return usage_error("--lossnet is for --train");
+    }
+    if (set->seconds_given && set->iterations > 0) {
+        return usage_error("--seconds and --iterations both say how long; take one");
     }
     if (!set->table && set->run.model == NULL) {
         return usage_error("--model is missing");

@@ -18,6 +18,7 @@ typedef struct settings {
     run_options run;
     int64_t batch, iterations; /* iterations 0: as many as seconds allow */
     double seconds;
+    bool seconds_given;
     const char *image;
     bool steps, json, quiet;
     bool table;

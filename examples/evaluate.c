@@ -218,7 +218,7 @@ static bool parse_option(int option, settings *set)
             return false;
         }
         set->cases = (int32_t)number;
-        return true;
+        return set->cases_given = true;
     case OPTION_NAME:
         if (set->name_count == MAX_SETS) {
             complain("--name: more than %d", MAX_SETS);
@@ -231,13 +231,13 @@ static bool parse_option(int option, settings *set)
             return false;
         }
         set->compare.resamples = (int32_t)number;
-        return true;
+        return set->compare_given = true;
     case OPTION_SEED:
         if (!parse_integer("--seed", optarg, 0, INT64_MAX, &number)) {
             return false;
         }
         set->compare.seed = (uint64_t)number;
-        return true;
+        return set->compare_given = true;
     case OPTION_PROFILE:
         if (!parse_word("--profile", optarg, profiles, 3, &index)) {
             return false;
@@ -286,9 +286,13 @@ static bool parse_option(int option, settings *set)
         return parse_labels(optarg, set);
     case OPTION_QUIET:
         return set->quiet = true;
+    case OPTION_PRECISION:
+        set->precision_given = true;
+        break;
     default:
-        return parse_view_option(option, optarg, &set->run, &set->views);
+        break;
     }
+    return parse_view_option(option, optarg, &set->run, &set->views);
 }
 
 /* False after a complaint. */
@@ -308,6 +312,18 @@ static bool options_fit(const settings *set, int sets)
     }
     if (has_views(&set->views) && set->run.model == NULL) {
         return usage_error("--tiles and --mirror go with --model") == EXIT_DONE;
+    }
+    if ((set->views.size || set->precision_given) && set->run.model == NULL) {
+        return usage_error("--size and --precision are of a network: they go with --model") == EXIT_DONE;
+    }
+    if ((set->cases_given || set->images != NULL) && set->html == NULL) {
+        return usage_error("--cases and --images are of the page: they go with --html") == EXIT_DONE;
+    }
+    if (set->compare_given && sets < 2) {
+        return usage_error("--resamples and --seed are of differences: they go with several folders") == EXIT_DONE;
+    }
+    if (set->options.without_surface && (set->options.spacing_count > 0 || set->options.surface_penalty)) {
+        return usage_error("--no-surface leaves distances out: --spacing and --penalty do not go with it") == EXIT_DONE;
     }
     if (set->suffix != NULL && set->run.model != NULL) {
         return usage_error("--suffix is of predictions, and --model makes them") == EXIT_DONE;

@@ -32,6 +32,7 @@ typedef struct settings {
     const char *group_separator; /* what stands before it in a name is the clip; NULL: no clips */
     int32_t cases;               /* best and worst ones on the page, of each so many */
     m2snet_compare_options compare;
+    bool cases_given, compare_given, precision_given;
     bool quiet;
 } settings;
 

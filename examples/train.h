@@ -53,6 +53,7 @@ typedef struct settings {
     m2snet_fit_options fit;
     m2snet_augment_options augment;
     int32_t resume, overwrite, check, quiet;
+    path_list given; /* names of options on the command line, but for those that say 0 or what the preset does */
 } settings;
 
 /* ---- train_options.c ---- */
@@ -63,6 +64,12 @@ void settings_free(settings *set);
 int settings_read(settings *set, int argc, char **argv);
 /* The settings as a recipe, JSON in malloc memory: running it again does the same. */
 char *settings_json(const settings *set);
+
+/* ---- train_check.c ---- */
+
+/* EXIT_DONE, or EXIT_USAGE after a complaint about settings that are missing or do not go together. An option of the
+ * command line that the others leave without a part is one of these; in a recipe, which lists everything, it waits. */
+int check_settings(const settings *set);
 
 /* ---- train_data.c ---- */
 

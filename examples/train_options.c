@@ -566,7 +566,8 @@ static const char usage[] =
 static const char usage_end[] =
     "\n  --help              this text\n"
     "  --version           versions of the program and of the library\n"
-    "Flags are switched off by --NAME=0. docs/training.md explains, docs/recipes has recipes.\n"
+    "Flags are switched off by --NAME=0. An option that another one leaves without a part is refused. docs/training.md "
+    "explains, docs/recipes has recipes.\n"
     "Exit status: 0 done, 1 something failed, 2 the command line makes no sense, 130 interrupted: the state is saved,\n"
     "and --resume goes on.\n";
 
@@ -613,12 +614,40 @@ static void make_table(struct option *table)
 /* Readings of the command line: presets, then recipes, then everything else. */
 typedef enum reading { READ_PRESET, READ_RECIPES, READ_OPTIONS } reading;
 
+/* Whether an option says what it would be without it, or, as a flag or a number, 0. */
+static bool says_nothing(const settings *set, const settings *preset, const row *r)
+{
+    const char *at = (const char *)set + r->offset, *before = (const char *)preset + r->offset;
+    double number = 1.0;
+
+    switch (r->kind) {
+    case KIND_NUMBER:
+        memcpy(&number, at, sizeof number);
+        return number == 0.0 || memcmp(at, before, sizeof number) == 0;
+    case KIND_FLAG:
+        return *(const int32_t *)(const void *)at == 0 || memcmp(at, before, sizeof(int32_t)) == 0;
+    case KIND_INT32:
+    case KIND_WORD:
+        return memcmp(at, before, sizeof(int32_t)) == 0;
+    case KIND_INT64:
+    case KIND_UINT64:
+        return memcmp(at, before, sizeof(int64_t)) == 0;
+    default:
+        return false;
+    }
+}
+
 static int read_line(settings *set, int argc, char **argv, reading what)
 {
     struct option table[ROWS + 5];
     bool is_first_path[2] = { true, true };
+    settings preset;
     int code;
 
+    set_defaults(&preset);
+    if (!apply_preset(&preset, set->preset != NULL ? set->preset : "paper")) {
+        return EXIT_FAILED;
+    }
     make_table(table);
     optind = 0; /* begin anew */
     opterr = what == READ_PRESET;
@@ -656,40 +685,11 @@ static int read_line(settings *set, int argc, char **argv, reading what)
         if (what == READ_OPTIONS && r->kind != KIND_FLAG && !set_text(set, r, optarg)) {
             return usage_hint();
         }
+        if (what == READ_OPTIONS && !says_nothing(set, &preset, r)) {
+            path_list_add(&set->given, format_text("%s", r->name));
+        }
     }
     return optind < argc ? usage_error("unexpected argument \"%s\"", argv[optind]) : EXIT_DONE;
-}
-
-static int check(settings *set)
-{
-    if (set->data.count == 0) {
-        return usage_error("--data is missing: a folder with images/ and masks/, or a CSV list");
-    }
-    if (!set->check && (set->output == NULL || set->output[0] == '\0')) {
-        return usage_error("--output is missing: the folder of models, checkpoint and log");
-    }
-    if (set->model != NULL && set->network != NULL) {
-        return usage_error("--model and --network: the one has weights, the other draws them; take one");
-    }
-    if (set->model != NULL && set->start != NULL) {
-        return usage_error("--model has every weight, --start is for those of --network; take one");
-    }
-    if (set->weight_count > 0 && (size_t)set->weight_count != set->data.count) {
-        return usage_error("--weights: %d of them for %zu sets", (int)set->weight_count, set->data.count);
-    }
-    if (set->data.count + set->validation_data.count > MAX_SETS) {
-        return usage_error("more than %d data sets", MAX_SETS);
-    }
-    if (set->validation_data.count > 0 && set->split != SPLIT_AUTO && set->split != SPLIT_NONE) {
-        return usage_error("--split does not go with --validation-data: that is the split");
-    }
-    if (set->resume && set->overwrite) {
-        return usage_error("--resume goes on, --overwrite begins anew; take one");
-    }
-    if (set->fold >= set->folds) {
-        return usage_error("--fold %d: there are folds 0 to %d", (int)set->fold, (int)set->folds - 1);
-    }
-    return EXIT_DONE;
 }
 
 int settings_read(settings *set, int argc, char **argv)
@@ -709,7 +709,7 @@ int settings_read(settings *set, int argc, char **argv)
     if (set->preset == NULL) {
         set->preset = format_text("paper");
     }
-    return check(set);
+    return check_settings(set);
 }
 
 void settings_free(settings *set)
@@ -723,4 +723,5 @@ void settings_free(settings *set)
     }
     path_list_free(&set->data);
     path_list_free(&set->validation_data);
+    path_list_free(&set->given);
 }

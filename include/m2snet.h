@@ -1260,7 +1260,8 @@ typedef struct m2snet_trainer_options {
     m2snet_supervision supervision; /* FINAL */
     int32_t rate_per_epoch;         /* 1: the schedule's rate is constant within an epoch, that of its first step */
     double drop_path;               /* ConvNeXt, PVTv2: how often a block, or one of its two branches, is left out for
-                                     * a picture, rising from 0 in the first to this in the last one; 0, at most 0.9 */
+                                     * a picture, rising from 0 in the first to this in the last one; 0, at most 0.9.
+                                     * More than 0 with another encoder is refused */
 } m2snet_trainer_options;
 M2SNET_API void m2snet_trainer_options_init(m2snet_trainer_options *options);
 /* "paper" (the defaults), "released" (one rate for all), "compact" (from random weights, polyp-compact's), "finetune"

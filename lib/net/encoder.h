@@ -46,7 +46,8 @@ typedef struct m2s_encoder {
     /* Reads widths and blocks off a checkpoint's keys and shapes; false when it is not of this family. The lookup finds
      * keys by their other names too. */
     bool (*recognise)(m2s_config *config, m2s_key_lookup lookup, void *user);
-    bool open_stem; /* level[0] may be negative: in front of the pyramid it always has a reducer */
+    bool open_stem;      /* level[0] may be negative: in front of the pyramid it always has a reducer */
+    bool drops_branches; /* build leaves branches out as config->drop_path says */
     /* Writes other name number `which` of a key, both without prefix; false: there are no more. NULL: there are none.
      */
     bool (*alias)(const char *key, int32_t which, char *name, size_t size);

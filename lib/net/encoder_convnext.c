@@ -190,4 +190,5 @@ const m2s_encoder m2s_encoder_convnext = {
     .alias = alias,
     .deviation = deviation,
     .open_stem = true,
+    .drops_branches = true,
 };

@@ -228,4 +228,5 @@ const m2s_encoder m2s_encoder_pvt = {
     .alias = alias,
     .deviation = deviation,
     .open_stem = true,
+    .drops_branches = true,
 };

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/options.h"
+#include "net/encoder.h"
 
 void m2s_trainer_options_default(m2snet_trainer_options *options)
 {
@@ -137,6 +138,11 @@ static m2snet_status check(const m2snet_model *model, const m2snet_trainer_optio
                         (int)o->supervision);
     }
     M2S_TRY(check_numbers(o, error));
+    if (o->drop_path > 0.0 && !m2s_encoder_of(&model->config)->drops_branches) {
+        return m2s_fail(error, M2SNET_STATUS_INVALID_ARGUMENT,
+                        "drop_path is %g, and encoder %.60s has no branches to leave out: ConvNeXt and PVTv2 have",
+                        o->drop_path, model->config.encoder);
+    }
     M2S_TRY(m2s_schedule_check(&schedule, error));
 fail:
     return status;

@@ -222,6 +222,21 @@ refuse 'preset: expected paper' --preset best
 refuse 'takes one value, not a list' --recipe <(echo '{"epochs": [1, 2]}')
 refuse '"epoch" is no setting' --recipe <(echo '{"epoch": 3}')
 refuse 'line 2: expected' --recipe <(printf '{"epochs": 3,\n]')
+
+# ---- what would do nothing ----
+run 2 train "${tiny[@]}" --check --drop-path 0.1
+errs 'drop_path is 0.1, and encoder res2net has no branches'
+refuse '--foreground-share would do nothing: it wants --patches' --foreground-share 0.5
+refuse '--lossnet-family would do nothing: it wants --lossnet' --lossnet-family vgg16
+refuse '--lossnet-weight would' --lossnet-weight 0.2
+refuse '--balanced-longest would do nothing: it wants --sampler balanced' --balanced-longest
+refuse '--fold would do nothing: it wants --split folds' --fold 1
+refuse '--power would' --power 2
+refuse '--beta2 would do nothing: it wants --optimiser adamw' --beta2 0.99
+refuse '--patience would .* --split none leaves out' --split none --patience 3
+refuse '--rotate-degrees would' --p-rotate 0 --rotate-degrees 5
+refuse '--p-gamma would do nothing: it wants --augmentation-order nnunet' --p-gamma 0.3
+run 0 train "${tiny[@]}" --check --patches=0 --lossnet-weight 0 --nesterov=0 --foreground-share 0.33 --recipe <(echo '{"foreground-share": 0.5}')
 run 1 train "${tiny[@]}" --lossnet "$model" --output "$work/y" --epochs 1
 errs 'features.0.weight'
 run 1 train --preset compact --network '{"encoder":"no such"}' --data "$pairs" --output "$work/y" --lint off

@@ -81,6 +81,14 @@ for batch in 0 65; do
     errs '--batch: expected a whole number from 1 to 64'
 done
 run 2 bench --model "$model" --iterations 0
+run 2 bench --model "$model" --iterations 3 --seconds 1
+errs 'take one'
+for options in '--cases 2' '--images x' '--resamples 200' '--seed 1' '--size 64' '--precision f64' '--no-surface --penalty'; do
+    # shellcheck disable=SC2086
+    run 2 evaluate $options "$work" "$work"
+    errs "${options%% *}" # no page, one folder alone, no model, no distances
+    silent
+done
 run 2 demo --model "$model" --images "$pictures" --output "$work/none"
 errs '--truth'
 absent "$work/none"
