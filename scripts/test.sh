@@ -92,7 +92,7 @@ wants_tool() {
 build_tree() { # DIRECTORY OPTION...
     local directory=$build/$1
     shift
-    step "configure ${directory#"$root"/}" configure "$directory" -DM2SNET_WERROR=ON "$@" || return 1
+    step "configure ${directory#"$root"/}" configure "$directory" -DM2SNET_WERROR=ON "${launcher[@]}" "$@" || return 1
     step "build ${directory#"$root"/}" cmake --build "$directory" --parallel "$jobs" ${build_target:+--target $build_target}
 }
 
@@ -228,6 +228,12 @@ install_packages libcmocka-dev g++ || exit 1
 # The tests of the Python binding skip what is missing, and so does the one of the scores against public tools.
 install_packages python3-numpy python3-pil python3-venv python3-pip python3-setuptools python3-wheel patchelf || true
 install_packages python3-scipy python3-skimage || true
+# What two trees compile alike (release and openblas: nearly all) is compiled once.
+launcher=()
+if install_packages ccache && command -v ccache >/dev/null; then
+    export CCACHE_DIR=$build/ccache
+    launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+fi
 for name in "${phases[@]}"; do
     "run_$name"
 done

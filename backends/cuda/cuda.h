@@ -25,8 +25,7 @@ typedef struct m2s_cuda_call {
     void *stream;             /* the runtime's */
     m2snet_dtype storage;     /* of activations: F32, F16 or BF16; vectors, scalars and statistics are F32 always */
     int multiprocessors;
-    int *
-        beside; /* NULL but where launches are captured as a graph: counts those that lie beside longer ways (fork.h) */
+    int *beside; /* counts launches beside longer ways (fork.h) while they are captured as a graph; else NULL */
 } m2s_cuda_call;
 
 typedef struct m2s_cuda_kernel {

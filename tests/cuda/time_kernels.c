@@ -250,7 +250,7 @@ static void time_row(const row *r, void *stream, int multiprocessors, double rat
         args.out[i] = numbers(stream, (size_t)m2s_shape_elements(args.out_shape[i]));
     }
     args.scratch = numbers(stream, scratch_bytes / sizeof(float) + 1);
-    job j = { kernels[k].kernel, { &args, stream, M2SNET_DTYPE_F32, multiprocessors }, NULL, NULL, 0 };
+    job j = { kernels[k].kernel, { &args, stream, M2SNET_DTYPE_F32, multiprocessors, NULL }, NULL, NULL, 0 };
     double microseconds = failure == 0 ? time_job(&j, small ? 1 : 50) : 0.0;
     printf("%-24s %5" PRId64 " x %4" PRId64 " x %3" PRId64 " x %4" PRId64 " %10.1f us %8.0f GB/s %5.0f %% of a copy\n",
            r->op, shape.d[0], shape.d[1], shape.d[2], shape.d[3], microseconds, bytes / microseconds / 1e3,
@@ -321,7 +321,7 @@ static void time_conv(size_t i, m2s_memory *memory, void *stream, int multiproce
                                  .y = numbers(stream, count),
                                  .weights = numbers(stream, weights),
                                  .workspace = numbers(stream, made->workspace_bytes / sizeof(float) + 1) };
-    job j = { &kernel, { NULL, stream, M2SNET_DTYPE_F32, multiprocessors }, NULL, NULL, 0 };
+    job j = { &kernel, { NULL, stream, M2SNET_DTYPE_F32, multiprocessors, NULL }, NULL, NULL, 0 };
     double bytes = (double)(2 * count + weights) * sizeof(float);
     double microseconds = failure == 0 ? time_job(&j, small ? 1 : 50) : 0.0;
     printf("%-22s %d %5" PRId64 " x %4" PRId64 " x %3" PRId64 " x %4" PRId64
