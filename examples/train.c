@@ -66,8 +66,16 @@ static int on_phase(void *user, const m2snet_progress *progress)
 static m2snet_status open_train_context(run *r, m2snet_error *error)
 {
     m2snet_context_options options;
+    m2snet_cuda_options cuda;
+    m2snet_status status = check_cuda_search(r->set->cuda_search != 0, r->set->backend, error);
 
+    if (status != M2SNET_STATUS_OK) {
+        return status;
+    }
+    m2snet_cuda_options_init(&cuda);
     m2snet_context_options_init(&options);
+    cuda.search = r->set->cuda_search;
+    options.cuda = &cuda;
     options.backend = r->set->backend;
     if (r->set->backend == NULL && r->set->trainer.precision == M2SNET_PRECISION_F64) {
         options.backend = "ref";

@@ -38,6 +38,7 @@ typedef struct settings {
     char *metadata_json;
     char *mask_suffix, *group_separator;
     int32_t missing; /* m2snet_missing */
+    int32_t cuda_search;
     int32_t threads;
     int32_t split; /* split_mode */
     int32_t fold, folds;

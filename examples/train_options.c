@@ -217,6 +217,7 @@ static const row rows[] = {
     TEXT("metadata", metadata_json, "JSON  object of strings for the model files"),
     HEADING("Machine"),
     TEXT("backend", backend, "NAME  auto (default), cpu, ref or cuda"),
+    FLAG("cuda-search", cuda_search, "backend cuda: measure every way to make each convolution, keep the fastest"),
     OTHER(KIND_INT32, "threads", threads, 0, 1024, "N  of the network; default: the processors there are"),
     OTHER(KIND_INT32, "workers", fit.workers, 0, 64, "N  threads that read pictures; default: as many"),
     WORD("precision", trainer.precision, precision_words,

@@ -163,14 +163,32 @@ bool parse_run_option(int option, const char *text, run_options *options)
         }
         complain("--precision: expected f32, f64, f16, bf16 or tf32, got \"%s\"", text);
         return false;
+    case OPTION_CUDA_SEARCH:
+        return options->cuda_search = true;
     default:
         return false; /* getopt_long has named the unknown option */
     }
 }
 
+m2snet_status check_cuda_search(bool cuda_search, const char *backend, m2snet_error *error)
+{
+    if (!cuda_search || (backend != NULL && strcmp(backend, "cuda") == 0)) {
+        return M2SNET_STATUS_OK;
+    }
+    *error = (m2snet_error){ .status = M2SNET_STATUS_INVALID_ARGUMENT,
+                             .message = "--cuda-search is of --backend cuda: no other measures its convolutions" };
+    return error->status;
+}
+
 m2snet_status open_context(const run_options *options, m2snet_context **context, m2snet_error *error)
 {
+    m2snet_status status = check_cuda_search(options->cuda_search, options->backend, error);
     m2snet_context_options settings;
+    m2snet_cuda_options cuda;
+
+    if (status != M2SNET_STATUS_OK) {
+        return status;
+    }
 
     m2snet_context_options_init(&settings);
     settings.backend = options->backend;
@@ -178,6 +196,9 @@ m2snet_status open_context(const run_options *options, m2snet_context **context,
         settings.backend = "ref";
     }
     settings.threads = options->threads;
+    m2snet_cuda_options_init(&cuda);
+    cuda.search = options->cuda_search;
+    settings.cuda = &cuda;
     return m2snet_context_create(&settings, context, error);
 }
 

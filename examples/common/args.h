@@ -48,6 +48,7 @@ typedef struct run_options {
     int32_t threads;
     int32_t width, height; /* of the network's input; 0: the model's */
     m2snet_precision precision;
+    bool cuda_search; /* of backend "cuda": convolutions chosen by measurement */
 } run_options;
 
 /* By m2snet_precision: "f32", ... */
@@ -60,6 +61,7 @@ enum {
     OPTION_THREADS,
     OPTION_SIZE,
     OPTION_PRECISION,
+    OPTION_CUDA_SEARCH,
     OPTION_HELP,
     OPTION_VERSION
 };
@@ -71,7 +73,8 @@ enum {
     { "backend", required_argument, NULL, OPTION_BACKEND },   \
     { "threads", required_argument, NULL, OPTION_THREADS },   \
     { "size", required_argument, NULL, OPTION_SIZE },         \
-    { "precision", required_argument, NULL, OPTION_PRECISION }
+    { "precision", required_argument, NULL, OPTION_PRECISION }, \
+    { "cuda-search", no_argument, NULL, OPTION_CUDA_SEARCH }
 #define COMMON_OPTION_ROWS                                   \
     { "help", no_argument, NULL, OPTION_HELP },               \
     { "version", no_argument, NULL, OPTION_VERSION }
@@ -81,14 +84,17 @@ enum {
     "  --backend NAME      auto (default), cpu, ref or cuda; with --precision f64 the default is ref\n"                \
     "  --threads N         worker threads; default: the processors this process may use\n"                             \
     "  --size N or WxH     the network's input in pixels; default: the model's\n"                                      \
-    "  --precision P       f32 (default), f64 (ref), f16, bf16 or tf32 (cuda)\n"
+    "  --precision P       f32 (default), f64 (ref), f16, bf16 or tf32 (cuda)\n"                                       \
+    "  --cuda-search       with --backend cuda: measure every way to make each convolution, keep the fastest\n"
 #define COMMON_OPTION_HELP                                                                                             \
     "  --help              this text\n"                                                                                \
     "  --version           versions of the program and of the library\n"
 
 /* Takes one option of RUN_OPTION_ROWS; false after a complaint. */
 bool parse_run_option(int option, const char *text, run_options *options);
-/* A context as the options say. */
+/* INVALID_ARGUMENT where cuda_search is asked of another backend than "cuda" (NULL: the default one). */
+m2snet_status check_cuda_search(bool cuda_search, const char *backend, m2snet_error *error);
+/* A context as the options say: cuda_search with another backend than "cuda" is refused. */
 m2snet_status open_context(const run_options *options, m2snet_context **context, m2snet_error *error);
 /* A session as the options say. */
 m2snet_status open_session(const run_options *options, m2snet_model *model, m2snet_session **session,

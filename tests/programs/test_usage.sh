@@ -39,6 +39,13 @@ for threshold in -0.1 1.1 nan half 0,5; do
 done
 segment --precision f8
 errs '--precision: expected f32, f64, f16, bf16 or tf32'
+segment --cuda-search
+errs '^m2snet-segment: --cuda-search is of --backend cuda'
+segment --cuda-search --backend cpu
+run 2 bench --model "$model" --cuda-search
+errs 'is of --backend cuda'
+run 2 train --model "$model" --data "$pictures/.." --check --cuda-search
+errs '^m2snet-train: --cuda-search is of --backend cuda'
 segment --backend quantum
 errs 'quantum'
 for spacing in '0.5' '0,1' '1,' ',1' '1,2,3' '-1,1' 'nan,1'; do

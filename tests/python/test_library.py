@@ -67,6 +67,20 @@ class Loading(unittest.TestCase):
                     _library._load()
 
 
+class Cuda(unittest.TestCase):
+    def test_search_is_of_cuda_alone(self):
+        for backend in ("auto", "cpu", "ref"):
+            with self.assertRaisesRegex(ValueError, "cuda_search is of backend"):
+                m2snet.Context(backend, cuda_search=True)
+
+    def test_search(self):
+        module = os.path.join(os.environ.get("M2SNET_LIB_DIR", ""), "m2snet-cuda-simulated.so")
+        if not os.path.exists(module):
+            self.skipTest("no module m2snet-cuda-simulated.so")
+        with m2snet.Context("cuda", backend_path=module, cuda_search=True) as context:
+            self.assertEqual(context.info.backend, "cuda")
+
+
 class Structs(unittest.TestCase):
     def test_every_offset(self):
         compiler = shutil.which(os.environ.get("CC", "cc"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from ctypes import byref, c_void_p
+from ctypes import byref, c_void_p, cast, pointer as pointer_to
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Union
 
@@ -64,6 +64,7 @@ class Context(Owner):
     backend: "auto" (the fastest built-in one), "cpu", "ref" (plain loops, float32 and float64: slow, the definition) or
         "cuda" (a module: backend_path is its folder or file; None = M2SNET_BACKEND_PATH, else beside the library).
     device: of a backend with several; 0 is the first.
+    cuda_search: "cuda" alone: measure every way to make each convolution when a size is first run, and keep the fastest.
     threads: 1 to 1024 worker threads; 0 = the processors this process may use.
     memory_limit_bytes: hard cap on what everything in this context holds; 0 = none. LimitError beyond it.
     log_level: the library's messages of this and graver levels ("error", "warning", "info", "debug") go to
@@ -83,7 +84,10 @@ class Context(Owner):
         log_level: Optional[str] = "warning",
         instruction_set: Optional[str] = None,
         backend_path: Union[None, str, "os.PathLike[str]"] = None,
+        cuda_search: bool = False,
     ) -> None:
+        if cuda_search and backend != "cuda":
+            raise ValueError(f'cuda_search is of backend "cuda": backend {backend!r} measures no convolutions')
         if log_level is not None and log_level not in _LEVELS:
             raise ValueError(f"log_level is {log_level!r}: expected one of {', '.join(_LEVELS)} or None")
         given = options(_structs.ContextOptions, "context")
@@ -93,6 +97,9 @@ class Context(Owner):
         given.memory_limit_bytes = memory_limit_bytes
         given.instruction_set = None if instruction_set is None else instruction_set.encode()
         given.backend_path = None if backend_path is None else path_bytes(backend_path)
+        cuda = options(_structs.CudaOptions, "cuda")
+        cuda.search = int(cuda_search)
+        given.cuda = cast(pointer_to(cuda), c_void_p)
         if log_level is not None:
             given.log = _LOG_THUNK
             given.log_level = _LEVELS[log_level]
