@@ -239,7 +239,22 @@ static m2snet_status write_inside(const settings *set, const engine_handles *eng
     return status;
 }
 
-static void print_line(const progress_bar *bar, const char *picture, const m2snet_result *result, double ms)
+/* "class polyp " where the model has several: what is said of a picture is of that one. */
+static const char *class_words(const settings *set, const engine_handles *engine, char text[96])
+{
+    const char *name = m2snet_model_class_name(engine->model, set->predict.class_index);
+
+    text[0] = '\0';
+    if (engine->info.classes > 1 && name != NULL) {
+        snprintf(text, 96, "class %.80s ", name);
+    } else if (engine->info.classes > 1) {
+        snprintf(text, 96, "class %d ", (int)set->predict.class_index);
+    }
+    return text;
+}
+
+static void print_line(const progress_bar *bar, const char *picture, const char *of_class, const m2snet_result *result,
+                       double ms)
 {
     m2snet_component component = { .struct_size = sizeof(component) };
     int64_t area_px = 0;
@@ -255,9 +270,11 @@ static void print_line(const progress_bar *bar, const char *picture, const m2sne
     if (area_px > 0 && component.area_mm2 >= 0.0) {
         snprintf(in_mm2, sizeof(in_mm2), " (%.2f mm2)", area_mm2);
     }
-    progress_bar_line(bar, "%s: %s, presence %.3f, area %lld px%s, %.0f ms", file_name(picture),
-                      m2snet_result_found(result) ? "found" : "nothing found", m2snet_result_presence(result),
-                      (long long)area_px, in_mm2, ms);
+    progress_bar_line(bar, "%s: %s%s, presence %.3f, area %lld px%s, %.0f ms", file_name(picture), of_class,
+                      m2snet_result_found(result) ? "found"
+                      : of_class[0] != '\0'       ? "not found"
+                                                  : "nothing found",
+                      m2snet_result_presence(result), (long long)area_px, in_mm2, ms);
 }
 
 static m2snet_status segment_picture(const settings *set, const engine_handles *engine, const char *picture,
@@ -267,6 +284,7 @@ static m2snet_status segment_picture(const settings *set, const engine_handles *
     m2snet_image image = { 0 };
     m2snet_result *result = NULL;
     double start = now_ms();
+    char of_class[96];
     m2snet_status status;
 
     m2snet_image_read_options_init(&reading);
@@ -297,7 +315,7 @@ static m2snet_status segment_picture(const settings *set, const engine_handles *
     }
     if (status == M2SNET_STATUS_OK) {
         *found = m2snet_result_found(result);
-        print_line(bar, picture, result, now_ms() - start);
+        print_line(bar, picture, class_words(set, engine, of_class), result, now_ms() - start);
     }
     m2snet_result_destroy(result);
     m2snet_image_release(&image);
@@ -351,6 +369,7 @@ static int segment_pictures(const settings *set, const engine_handles *engine, c
     size_t hits = 0;
     bool interrupted = false;
     double start = now_ms();
+    char of_class[96];
     progress_bar bar;
 
     progress_bar_start(&bar, set->quiet, pictures->count);
@@ -370,9 +389,10 @@ static int segment_pictures(const settings *set, const engine_handles *engine, c
         progress_bar_step(&bar);
     }
     progress_bar_clear(&bar);
-    progress_bar_line(&bar, "%s%zu of %zu pictures done in %.1f s: %zu found, %zu nothing found",
-                      interrupted ? "interrupted, " : "", done, pictures->count, 1e-3 * (now_ms() - start), hits,
-                      done - hits);
+    class_words(set, engine, of_class);
+    progress_bar_line(&bar, "%s%zu of %zu pictures done in %.1f s: %s%zu found, %zu %s",
+                      interrupted ? "interrupted, " : "", done, pictures->count, 1e-3 * (now_ms() - start), of_class,
+                      hits, done - hits, of_class[0] != '\0' ? "not found" : "nothing found");
     return done == pictures->count ? EXIT_DONE : EXIT_FAILED;
 }
 

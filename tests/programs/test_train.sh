@@ -78,6 +78,8 @@ for class in 0 1; do
     run 0 segment --model "$work/x/last.safetensors" --class $class --output "$work/class$class" "$pairs/images"
 done
 run 0 segment --model "$work/x/last.safetensors" --labels --mask --output "$work/classes" "$pairs/images"
+says '^[^ ]+: class a (not )?found, presence' # of one class, whatever else is in the map
+says 'class a [0-9]+ found, [0-9]+ not found$'
 one=$(basename "$(find "$work/class0" -name '*.png' | LC_ALL=C sort | head -1)")
 equal "$work/classes/$one" "$work/class1/$one"
 cmp -s "$work/classes/$one" "$work/class0/$one" && complain "the background and class 1 are the same"
