@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "backends/cuda/conv.h"
+#include "backends/cuda/find.h"
 #include "backends/cuda/runtime.h"
 
 #define LIBRARY       "libcudnn.so.9"
@@ -94,18 +95,9 @@ static m2snet_status fail_cudnn(const m2s_conv_library *library, cudnnStatus_t n
 /* False, with the name of what is missing. */
 static bool find_functions(m2s_conv_library *library, const char **missing)
 {
-    void *symbol;
-
-#define FIND(name)                                                                                                     \
-    symbol = dlsym(library->module, #name);                                                                            \
-    if (symbol == NULL) {                                                                                              \
-        *missing = #name;                                                                                              \
-        return false;                                                                                                  \
-    }                                                                                                                  \
-    memcpy(&library->f.name, &symbol, sizeof symbol);
-    FUNCTIONS(FIND)
+#define FIND(name) &&m2s_cuda_find(library->module, #name, &library->f.name, missing)
+    return true FUNCTIONS(FIND);
 #undef FIND
-    return true;
 }
 
 static m2snet_status start(m2s_conv_library *library, m2snet_error *error)

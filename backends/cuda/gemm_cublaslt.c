@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backends/cuda/conv.h"
+#include "backends/cuda/find.h"
 #include "backends/cuda/gemm.h"
 
 #define MOST_RANKS 8
@@ -56,18 +57,9 @@ struct m2s_gemm {
 /* False, with the name of what is missing. */
 static bool find_functions(m2s_gemm_library *library, const char **missing)
 {
-    void *symbol;
-
-#define FIND(name)                                                                                                     \
-    symbol = dlsym(library->module, #name);                                                                            \
-    if (symbol == NULL) {                                                                                              \
-        *missing = #name;                                                                                              \
-        return false;                                                                                                  \
-    }                                                                                                                  \
-    memcpy(&library->f.name, &symbol, sizeof symbol);
-    FUNCTIONS(FIND)
+#define FIND(name) &&m2s_cuda_find(library->module, #name, &library->f.name, missing)
+    return true FUNCTIONS(FIND);
 #undef FIND
-    return true;
 }
 
 m2snet_status m2s_gemm_open(m2s_memory *memory, m2s_gemm_library **opened, char why[128], m2snet_error *error)
