@@ -21,6 +21,29 @@ typedef struct net {
     m2snet_session *session;
 } net;
 
+/* *n as far as it got; allocator of device memory, NULL: the runtime's. */
+static m2snet_status open_with(const m2snet_device_allocator *allocator, net *n, m2snet_error *error)
+{
+    m2snet_cuda_options cuda;
+    m2snet_context_options options;
+    m2snet_status status;
+
+    *n = (net){ 0 };
+    m2snet_cuda_options_init(&cuda);
+    cuda.allocator = allocator;
+    m2snet_context_options_init(&options);
+    options.backend = "cuda";
+    options.backend_path = cuda_host.module;
+    options.cuda = &cuda;
+    options.threads = 1;
+    status = m2snet_context_create(&options, &n->context, error);
+    if (status == M2SNET_STATUS_OK) {
+        n->model = tiny_model(n->context);
+        status = m2snet_session_create(n->model, NULL, &n->session, error);
+    }
+    return status;
+}
+
 static net open_net(m2snet_precision precision)
 {
     m2snet_session_options options;
@@ -370,15 +393,11 @@ static void test_refusals(void **state)
 
 static m2snet_status run_enqueued(m2snet_error *error)
 {
-    net n = { 0 };
+    net n;
     frame f = make_frame(64, 1u), g = make_frame(96, 2u);
     void *stream = cuda_host.stream();
-    m2snet_status status = open_cuda(cuda_host.module, &n.context, error);
+    m2snet_status status = open_with(NULL, &n, error);
 
-    if (status == M2SNET_STATUS_OK) {
-        n.model = tiny_model(n.context);
-        status = m2snet_session_create(n.model, NULL, &n.session, error);
-    }
     for (int i = 0; i < 6 && status == M2SNET_STATUS_OK; i++) {
         m2snet_cuda_run run = run_of(i % 2 == 0 ? &f : &g, i < 4 ? stream : NULL);
         status = m2snet_session_enqueue(n.session, &run, error);
@@ -438,24 +457,8 @@ static void pool_free(void *user, void *pointer, size_t bytes)
 static m2snet_status open_in_pool(pool *p, net *n, m2snet_error *error)
 {
     const m2snet_device_allocator allocator = { pool_alloc, pool_free, p };
-    m2snet_cuda_options cuda;
-    m2snet_context_options options;
-    m2snet_status status;
 
-    *n = (net){ 0 };
-    m2snet_cuda_options_init(&cuda);
-    cuda.allocator = &allocator;
-    m2snet_context_options_init(&options);
-    options.backend = "cuda";
-    options.backend_path = cuda_host.module;
-    options.cuda = &cuda;
-    options.threads = 1;
-    status = m2snet_context_create(&options, &n->context, error);
-    if (status == M2SNET_STATUS_OK) {
-        n->model = tiny_model(n->context);
-        status = m2snet_session_create(n->model, NULL, &n->session, error);
-    }
-    return status;
+    return open_with(&allocator, n, error);
 }
 
 static m2snet_status run_in_pool(pool *p, m2snet_error *error)
