@@ -123,10 +123,16 @@ static int32_t cell_x(const sheet *s, int column)
     return MARGIN + LABELS + column * (s->cell_width + GAP);
 }
 
+/* Smaller where a narrow cell would cut it. */
+static void draw_line(sheet *s, int32_t x, int32_t y, uint32_t rgb, const char *text)
+{
+    canvas_text(&s->c, x, y, canvas_text_scale(text, 2, s->cell_width), rgb, s->cell_width, text);
+}
+
 static void draw_caption(sheet *s, int32_t x, int32_t y, const char *name, const char *facts)
 {
-    canvas_text(&s->c, x, y + s->cell_height + 5, 2, INK, s->cell_width, name);
-    canvas_text(&s->c, x, y + s->cell_height + 26, 2, FAINT, s->cell_width, facts);
+    draw_line(s, x, y + s->cell_height + 5, INK, name);
+    draw_line(s, x, y + s->cell_height + 26, FAINT, facts);
 }
 
 static void draw_feature(sheet *s, int column, int32_t y, const m2snet_feature *feature)
@@ -311,7 +317,7 @@ static void draw_header(sheet *s, const char *title, const m2snet_model_info *mo
         char text[32];
 
         snprintf(text, sizeof(text), "level %d%s", level + 1, level == 0 ? " (finest)" : "");
-        canvas_text(&s->c, cell_x(s, level), HEADER + s->cell_height + CAPTION + GAP, 2, INK, s->cell_width, text);
+        draw_line(s, cell_x(s, level), HEADER + s->cell_height + CAPTION + GAP, INK, text);
     }
     canvas_fill(&s->c, MARGIN, HEADER + s->cell_height + CAPTION + GAP + 20, most, 2, 0xd0d4d8);
 }

@@ -138,6 +138,19 @@ void canvas_text(canvas *c, int32_t x, int32_t y, int32_t scale, uint32_t rgb, i
     }
 }
 
+int32_t canvas_text_scale(const char *text, int32_t most, int32_t most_px)
+{
+    int32_t wide = GLYPH_WIDTH - ADVANCE;
+
+    for (; *text != '\0'; text++) {
+        wide += ((unsigned char)*text & 0xc0) == 0x80 ? 0 : ADVANCE;
+    }
+    while (most > 1 && wide * most > most_px) {
+        most--;
+    }
+    return most;
+}
+
 void canvas_picture(canvas *c, int32_t x, int32_t y, const m2snet_image *image)
 {
     const uint8_t *pixel = image->data;

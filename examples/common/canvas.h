@@ -21,6 +21,8 @@ void canvas_fill(canvas *c, int32_t x, int32_t y, int32_t width, int32_t height,
 /* A character is 5 x 7 px in a place of 6 x 9, times scale; the text ends before most_px. Characters beyond ASCII are
  * '?'. */
 void canvas_text(canvas *c, int32_t x, int32_t y, int32_t scale, uint32_t rgb, int32_t most_px, const char *text);
+/* The largest scale, 1 to most, at which all of the text fits into most_px; 1 when none does. */
+int32_t canvas_text_scale(const char *text, int32_t most, int32_t most_px);
 /* A dense RGB8 picture. */
 void canvas_picture(canvas *c, int32_t x, int32_t y, const m2snet_image *image);
 

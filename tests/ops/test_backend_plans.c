@@ -276,7 +276,7 @@ static void test_network(harness *h, const variant *v)
     if (CHECK(m2s_graph_finish(graph, &error) == M2SNET_STATUS_OK, "%s", error.message)) {
         harness_request request = { .backend = v->backend,
                                     .isa = m2s_isa_detect(),
-                                    .pool = h->pools[2],
+                                    .pool = h->pools[HARNESS_POOLS - 1],
                                     .graph = graph,
                                     .runs = 2,
                                     .inspect = inspect_arena,

@@ -633,9 +633,11 @@ static void run_variant(harness *h, row *r, const variant *v)
               i, m2s_shape_of(graph, result).d[i], r->expected.shape.d[i]);
     }
     for (int pool = 0; pool < pool_count; pool++) {
-        harness_request request = {
-            .backend = v->backend, .isa = v->isa, .pool = h->pools[pool], .graph = graph, .runs = pool == 0 ? 3 : 1
-        };
+        harness_request request = { .backend = v->backend,
+                                    .isa = v->isa,
+                                    .pool = h->pools[pool],
+                                    .graph = graph,
+                                    .runs = pool == 0 ? HARNESS_RUNS : 1 };
         m2snet_status status = harness_run(h, &request, &numbers, &error);
         if (!CHECK(status == M2SNET_STATUS_OK, "%s", error.message)) {
             break;

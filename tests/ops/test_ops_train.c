@@ -739,7 +739,7 @@ static void run_variant(harness *h, row *r, const variant *v, bool in_place)
             .pool = h->pools[pool],
             .graph = graph,
             .storage = v->storage,
-            .runs = pool == 0 ? 3 : 1,
+            .runs = pool == 0 ? HARNESS_RUNS : 1,
         };
         m2snet_status status = harness_run(h, &request, &numbers, &error);
         if (!CHECK(status == M2SNET_STATUS_OK, "%s", error.message)) {
