@@ -123,16 +123,16 @@ static int32_t cell_x(const sheet *s, int column)
     return MARGIN + LABELS + column * (s->cell_width + GAP);
 }
 
-/* Smaller where a narrow cell would cut it. */
-static void draw_line(sheet *s, int32_t x, int32_t y, uint32_t rgb, const char *text)
+/* Smaller where a narrow place would cut it. */
+static void draw_line(sheet *s, int32_t x, int32_t y, uint32_t rgb, int32_t most_px, const char *text)
 {
-    canvas_text(&s->c, x, y, canvas_text_scale(text, 2, s->cell_width), rgb, s->cell_width, text);
+    canvas_text(&s->c, x, y, canvas_text_scale(text, 2, most_px), rgb, most_px, text);
 }
 
 static void draw_caption(sheet *s, int32_t x, int32_t y, const char *name, const char *facts)
 {
-    draw_line(s, x, y + s->cell_height + 5, INK, name);
-    draw_line(s, x, y + s->cell_height + 26, FAINT, facts);
+    draw_line(s, x, y + s->cell_height + 5, INK, s->cell_width, name);
+    draw_line(s, x, y + s->cell_height + 26, FAINT, s->cell_width, facts);
 }
 
 static void draw_feature(sheet *s, int column, int32_t y, const m2snet_feature *feature)
@@ -307,17 +307,21 @@ static void draw_header(sheet *s, const char *title, const m2snet_model_info *mo
     int32_t most = s->c.width - 2 * MARGIN;
     char *line = format_text("%s, encoder %s, model %.12s", model->architecture, model->encoder, model->sha256);
 
+    static const char *const facts[2] = {
+        "maps: mean over channels of the absolute value, dark = 0, bright = the map's own maximum (max);",
+        "below each: columns x rows x channels"
+    };
+
     canvas_text(&s->c, MARGIN, MARGIN, 3, INK, most, title);
-    canvas_text(&s->c, MARGIN, MARGIN + 32, 2, FAINT, most, line);
-    canvas_text(&s->c, MARGIN, MARGIN + 54, 2, FAINT, most,
-                "maps: mean over channels of the absolute value, dark = 0, bright = the map's own maximum (max);");
-    canvas_text(&s->c, MARGIN, MARGIN + 76, 2, FAINT, most, "below each: columns x rows x channels");
+    draw_line(s, MARGIN, MARGIN + 32, FAINT, most, line);
+    draw_line(s, MARGIN, MARGIN + 54, FAINT, most, facts[0]);
+    draw_line(s, MARGIN, MARGIN + 76, FAINT, most, facts[1]);
     free(line);
     for (int level = 0; level < LEVELS; level++) {
         char text[32];
 
         snprintf(text, sizeof(text), "level %d%s", level + 1, level == 0 ? " (finest)" : "");
-        draw_line(s, cell_x(s, level), HEADER + s->cell_height + CAPTION + GAP, INK, text);
+        draw_line(s, cell_x(s, level), HEADER + s->cell_height + CAPTION + GAP, INK, s->cell_width, text);
     }
     canvas_fill(&s->c, MARGIN, HEADER + s->cell_height + CAPTION + GAP + 20, most, 2, 0xd0d4d8);
 }
