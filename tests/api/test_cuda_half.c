@@ -364,26 +364,7 @@ static void test_growth(void **state)
 
 static m2snet_status run_training(m2snet_error *error)
 {
-    m2snet_context *context = NULL;
-    m2snet_trainer_options options;
-    m2snet_trainer *trainer = NULL;
-    m2snet_status status = open_cuda(cuda_host.module, &context, error);
-
-    if (status == M2SNET_STATUS_OK) {
-        tiny_trainer_options(&options);
-        options.precision = M2SNET_PRECISION_F16;
-        m2snet_model *model = tiny_model(context);
-        train_batch batch = make_batch(context, 1, 40, 40, 1, 0);
-        status = m2snet_trainer_create(model, &options, &trainer, error);
-        for (int i = 0; i < 3 && status == M2SNET_STATUS_OK; i++) { /* launched, captured, replayed */
-            status = m2snet_trainer_step(trainer, batch.images, batch.masks, 0.01, NULL, NULL, error);
-        }
-        free_batch(&batch);
-        m2snet_model_destroy(model);
-    }
-    m2snet_trainer_destroy(trainer);
-    m2snet_context_destroy(context);
-    return status;
+    return train_from_nothing(M2SNET_PRECISION_F16, error);
 }
 
 static void test_failing_calls(void **state)

@@ -252,26 +252,7 @@ static m2snet_status run_prediction(m2snet_error *error)
 
 static m2snet_status run_training(m2snet_error *error)
 {
-    m2snet_context *context = NULL;
-    m2snet_trainer_options options;
-    m2snet_trainer *trainer = NULL;
-    m2snet_model *model;
-    m2snet_status status = open_cuda(cuda_host.module, &context, error);
-
-    if (status == M2SNET_STATUS_OK) {
-        tiny_trainer_options(&options);
-        model = tiny_model(context);
-        train_batch batch = make_batch(context, 1, 40, 40, 1, 0);
-        status = m2snet_trainer_create(model, &options, &trainer, error);
-        for (int i = 0; i < 3 && status == M2SNET_STATUS_OK; i++) {
-            status = m2snet_trainer_step(trainer, batch.images, batch.masks, 0.01, NULL, NULL, error);
-        }
-        free_batch(&batch);
-        m2snet_model_destroy(model);
-    }
-    m2snet_trainer_destroy(trainer);
-    m2snet_context_destroy(context);
-    return status;
+    return train_from_nothing(M2SNET_PRECISION_F32, error);
 }
 
 static void test_failing_prediction(void **state)
@@ -371,8 +352,8 @@ static void test_failing_batch(void **state)
     m2snet_model *model = tiny_model(context);
     OK(m2snet_trainer_create(model, &options, &trainer, &error));
     OK(fit_a_step(trainer, data, &error));
-    for (long at = 1; at <= 14;
-         at++) { /* the device made current; twice a copy and four kernels; the wait; the first scalar */
+    /* The device made current; twice a copy and four kernels; the wait; the first scalar. */
+    for (long at = 1; at <= 14; at++) {
         m2snet_trainer_info before = { .struct_size = sizeof before }, after = before;
         char number[24];
         OK(m2snet_trainer_get_info(trainer, &before, &error));

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "common/train_fixture.h"
+
 stand_in cuda_host;
 
 static bool find(void *opened, const char *name, void *function)
@@ -54,6 +56,30 @@ m2snet_status open_cuda(const char *path, m2snet_context **context, m2snet_error
     options.backend_path = path;
     options.threads = 1;
     return m2snet_context_create(&options, context, error);
+}
+
+m2snet_status train_from_nothing(m2snet_precision precision, m2snet_error *error)
+{
+    m2snet_context *context = NULL;
+    m2snet_trainer_options options;
+    m2snet_trainer *trainer = NULL;
+    m2snet_status status = open_cuda(cuda_host.module, &context, error);
+
+    if (status == M2SNET_STATUS_OK) {
+        tiny_trainer_options(&options);
+        options.precision = precision;
+        m2snet_model *model = tiny_model(context);
+        train_batch batch = make_batch(context, 1, 40, 40, 1, 0);
+        status = m2snet_trainer_create(model, &options, &trainer, error);
+        for (int i = 0; i < 3 && status == M2SNET_STATUS_OK; i++) {
+            status = m2snet_trainer_step(trainer, batch.images, batch.masks, 0.01, NULL, NULL, error);
+        }
+        free_batch(&batch);
+        m2snet_model_destroy(model);
+    }
+    m2snet_trainer_destroy(trainer);
+    m2snet_context_destroy(context);
+    return status;
 }
 
 void fail_in_turn(m2snet_status (*run)(m2snet_error *error), long first, long stride)

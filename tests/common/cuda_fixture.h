@@ -28,6 +28,10 @@ int find_stand_in(void);
 /* A context on it, or on another file. */
 m2snet_status open_cuda(const char *path, m2snet_context **context, m2snet_error *error);
 
+/* A context, a tiny trainer on it, three steps (launched, captured, replayed), and all of it freed: for fail_in_turn.
+ */
+m2snet_status train_from_nothing(m2snet_precision precision, m2snet_error *error);
+
 /* Runs with each of the first calls of the runtime failing, and then one in `stride`: launches in a row fail alike.
  * Every failure is a status and a sentence, and leaves nothing behind. */
 void fail_in_turn(m2snet_status (*run)(m2snet_error *error), long first, long stride);
