@@ -47,8 +47,7 @@ static size_t stored_bytes(const m2s_plan_value *value)
 }
 
 /* Of memory that has its place. Constants are nobody's to write. Values that are cast at the end come last, a step
- * each.
- */
+ * each. */
 static int32_t find_touches(const m2s_plan *plan, m2s_touches *touches)
 {
     int32_t count = 0, steps = 0;

@@ -56,6 +56,15 @@ static m2snet_status wait(m2s_device *device, m2snet_error *error)
     return m2s_cuda_fail(error, m2s_cuda_synchronize(device->stream), "making a picture ready");
 }
 
+/* What was under way when something failed still reads the pinned memory, which the next copy has. */
+static void leave_staging(m2s_device *device, m2snet_status status)
+{
+    if (status != M2SNET_STATUS_OK) {
+        (void)m2s_cuda_synchronize(device->stream);
+    }
+    pthread_mutex_unlock(&device->copying);
+}
+
 size_t m2s_cuda_prepare_bytes(const m2s_device *device, const m2s_prepare_request *request)
 {
     size_t most = 0;
@@ -117,10 +126,7 @@ m2snet_status m2s_cuda_prepare_inputs(m2s_device *device, float *inputs, const m
     }
     status = wait(device, error);
 fail:
-    if (status != M2SNET_STATUS_OK) {
-        (void)m2s_cuda_synchronize(device->stream); /* the next copy has the pinned memory */
-    }
-    pthread_mutex_unlock(&device->copying);
+    leave_staging(device, status);
     return status;
 }
 
@@ -193,9 +199,6 @@ m2snet_status m2s_cuda_augment_batch(m2s_device *device, float *images, float *m
     }
     status = wait(device, error);
 fail:
-    if (status != M2SNET_STATUS_OK) {
-        (void)m2s_cuda_synchronize(device->stream); /* the next copy has the pinned memory */
-    }
-    pthread_mutex_unlock(&device->copying);
+    leave_staging(device, status);
     return status;
 }
